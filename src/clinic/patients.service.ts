@@ -1,0 +1,197 @@
+import { Injectable } from '@nestjs/common';
+import { InjectRepository } from '@nestjs/typeorm';
+import { type EntityManager, type FindOptionsWhere, IsNull, Repository } from 'typeorm';
+import { uuidv7 } from 'uuidv7';
+import type { Call } from '../auth';
+import {
+  ConstraintViolation,
+  Cursors,
+  Database,
+  Idempotency,
+  type ListQuery,
+  Log,
+  Metrics,
+  Outbox,
+  Problem,
+  Reply,
+  showInstant,
+} from '../platform';
+import { Organization, Patient } from './clinic.entities';
+import { LocationsService } from './locations.service';
+import { given, Records, showDates } from './records';
+
+export interface PatientFields {
+  phone: string;
+  name?: string | null;
+  email?: string | null;
+  locationId?: string | null;
+  locale?: string | null;
+  source?: string;
+  status?: Patient['status'];
+  notes?: string | null;
+}
+
+/** The source of callers whom nobody asked for a name. */
+const CALLER = 'phone_anonymous';
+
+/** What an upsert fills where the stored patient has nothing. */
+const FILLED = ['name', 'email', 'locationId', 'locale', 'notes'] as const;
+
+@Injectable()
+export class PatientsService {
+  private readonly records: Records<Patient>;
+
+  constructor(
+    @InjectRepository(Patient) repository: Repository<Patient>,
+    @InjectRepository(Organization) private readonly organizations: Repository<Organization>,
+    private readonly locations: LocationsService,
+    private readonly database: Database,
+    private readonly idempotency: Idempotency,
+    private readonly outbox: Outbox,
+    private readonly log: Log,
+    private readonly metrics: Metrics,
+    cursors: Cursors,
+  ) {
+    this.records = new Records(repository, 'patient', cursors);
+  }
+
+  /** 201 for the request that made the patient, 200 for every other with that phone. */
+  async create(call: Call, body: PatientFields): Promise<Reply> {
+    return this.idempotency.transaction(call, async (tx) => {
+      const { patient, created } = await this.upsert(tx, call.organizationId, body);
+      return created
+        ? Reply.created('/v1/patients', showPatient(patient), patient.version)
+        : Reply.ok(showPatient(patient), patient.version);
+    });
+  }
+
+  /**
+   * The living patient with this phone, made if there is none; safe at any concurrency. Stored fields win, empty ones are
+   * filled. Mostly one read; else one statement that makes or fills, which waits for a competing one to end.
+   */
+  async upsert(
+    tx: EntityManager,
+    organizationId: string,
+    body: PatientFields,
+  ): Promise<{ patient: Patient; created: boolean }> {
+    if (body.locationId) await this.locations.require(tx, [body.locationId]);
+    const wanted = await this.withCallersDefaults(tx, organizationId, body);
+    const known = await this.records.in(tx).findOneBy(livingWith(wanted.phone));
+    if (known && !FILLED.some((field) => known[field] === null && wanted[field]))
+      return { patient: known, created: false };
+
+    const id = uuidv7();
+    await tx.query(
+      `INSERT INTO patient AS stored (organization_id, id, phone, name, email, location_id, locale, source, status, notes)
+       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+       ON CONFLICT (organization_id, phone) WHERE deleted_at IS NULL DO UPDATE
+         SET name = coalesce(stored.name, excluded.name), email = coalesce(stored.email, excluded.email),
+             location_id = coalesce(stored.location_id, excluded.location_id), locale = coalesce(stored.locale, excluded.locale),
+             notes = coalesce(stored.notes, excluded.notes), version = stored.version + 1, updated_at = now()
+         WHERE (stored.name IS NULL AND excluded.name IS NOT NULL) OR (stored.email IS NULL AND excluded.email IS NOT NULL)
+            OR (stored.location_id IS NULL AND excluded.location_id IS NOT NULL)
+            OR (stored.locale IS NULL AND excluded.locale IS NOT NULL) OR (stored.notes IS NULL AND excluded.notes IS NOT NULL)`,
+      [
+        organizationId,
+        id,
+        wanted.phone,
+        wanted.name ?? null,
+        wanted.email ?? null,
+        wanted.locationId ?? null,
+        wanted.locale ?? null,
+        wanted.source ?? 'api',
+        wanted.status ?? 'active',
+        wanted.notes ?? null,
+      ],
+    );
+    // The conflict locked the row even where it filled nothing, so it is still there, and living.
+    const patient = await this.records.in(tx).findOneByOrFail(livingWith(wanted.phone));
+    const created = patient.id === id;
+    if (created) {
+      await this.outbox.append(tx, { organizationId, type: 'patient.created', subjectId: id, version: 1 });
+      this.log.event('patient_created', { patientId: id });
+    } else if (!known) {
+      this.metrics.racesCaught.inc({ race: 'patient' });
+      this.log.event('duplicate_patient_prevented', { patientId: patient.id });
+    }
+    return { patient, created };
+  }
+
+  /**
+   * The patient of a booking that names him by id, protected from deletion until the booking is stored: the same lock that
+   * the foreign key takes.
+   */
+  async lockForBooking(tx: EntityManager, id: string): Promise<void> {
+    const row = await this.records
+      .in(tx)
+      .findOne({ where: { id, deletedAt: IsNull() }, lock: { mode: 'for_key_share' } });
+    if (!row) throw Problem.notFound('patient');
+  }
+
+  get(call: Call, id: string): Promise<Reply> {
+    return this.database.read(call.organizationId, async (tx) => {
+      const row = await this.records.get(tx, id);
+      return Reply.ok(showPatient(row), row.version);
+    });
+  }
+
+  list(call: Call, query: ListQuery & { phone?: string }) {
+    const where: FindOptionsWhere<Patient> = query.phone === undefined ? {} : { phone: query.phone };
+    return this.database.read(call.organizationId, (tx) => this.records.list(tx, call, query, showPatient, where));
+  }
+
+  async change(call: Call, id: string, changes: Partial<PatientFields>): Promise<Reply> {
+    try {
+      return await this.database.transaction(call.organizationId, async (tx) => {
+        if (changes.locationId) await this.locations.require(tx, [changes.locationId]);
+        const row = await this.records.change(tx, call, id, given(changes));
+        return Reply.ok(showPatient(row), row.version);
+      });
+    } catch (error) {
+      if (error instanceof ConstraintViolation && error.constraint === 'patient_phone') {
+        throw new Problem('already_exists', 'Another patient has this phone.');
+      }
+      throw error;
+    }
+  }
+
+  /** For deletion: waits for bookings of this patient that are under way, and they for it. */
+  lockForDeletion(tx: EntityManager, id: string): Promise<Patient> {
+    return this.records.lock(tx, id, 'pessimistic_write');
+  }
+
+  retire(tx: EntityManager, id: string): Promise<void> {
+    return this.records.retire(tx, id);
+  }
+
+  /** A caller belongs to the branch that he called, else to the default one, and the note says where he came from. */
+  private async withCallersDefaults(
+    tx: EntityManager,
+    organizationId: string,
+    body: PatientFields,
+  ): Promise<PatientFields> {
+    if (body.source !== CALLER) return body;
+    const { defaultLocationId } = await tx.withRepository(this.organizations).findOneByOrFail({ id: organizationId });
+    return {
+      ...body,
+      locationId: body.locationId ?? defaultLocationId,
+      notes: body.notes ?? 'Created by a phone call.',
+    };
+  }
+}
+
+const livingWith = (phone: string): FindOptionsWhere<Patient> => ({ phone, deletedAt: IsNull() });
+
+const showPatient = (row: Patient) => ({
+  id: row.id,
+  name: row.name,
+  phone: row.phone,
+  email: row.email,
+  locationId: row.locationId,
+  locale: row.locale,
+  source: row.source,
+  status: row.status,
+  notes: row.notes,
+  verifiedAt: row.verifiedAt && showInstant(row.verifiedAt),
+  ...showDates(row),
+});

@@ -1,0 +1,114 @@
+import { Injectable } from '@nestjs/common';
+import { InjectRepository } from '@nestjs/typeorm';
+import { type EntityManager, Repository } from 'typeorm';
+import { uuidv7 } from 'uuidv7';
+import type { Call } from '../auth';
+import { Cursors, Database, type ListQuery, Reply } from '../platform';
+import { Practitioner, Room } from './clinic.entities';
+import { LocationsService } from './locations.service';
+import { given, Records, showDates } from './records';
+
+export interface NewResource {
+  name: string;
+  locationId?: string | null;
+}
+
+/**
+ * Practitioners or rooms: what a clinic has that takes part in a visit. Each has one schedule, which `availability` makes
+ * and ends together with it; so creating and deleting belong there and above.
+ */
+class ResourcesService<R extends Practitioner | Room> {
+  protected readonly records: Records<R>;
+
+  constructor(
+    repository: Repository<R>,
+    noun: string,
+    private readonly locations: LocationsService,
+    private readonly database: Database,
+    cursors: Cursors,
+  ) {
+    this.records = new Records(repository, noun, cursors);
+  }
+
+  async insert(tx: EntityManager, organizationId: string, scheduleId: string, body: NewResource): Promise<R> {
+    if (body.locationId) await this.locations.require(tx, [body.locationId]);
+    const now = new Date();
+    const row = {
+      id: uuidv7(),
+      organizationId,
+      scheduleId,
+      name: body.name,
+      locationId: body.locationId ?? null,
+      version: 1,
+      createdAt: now,
+      updatedAt: now,
+      deletedAt: null,
+    } as Practitioner & Room as R;
+    await this.records.in(tx).insert(row as never);
+    return row;
+  }
+
+  get(call: Call, id: string): Promise<Reply> {
+    return this.database.read(call.organizationId, async (tx) => {
+      const row = await this.records.get(tx, id);
+      return Reply.ok(showResource(row), row.version);
+    });
+  }
+
+  list(call: Call, query: ListQuery) {
+    return this.database.read(call.organizationId, (tx) => this.records.list(tx, call, query, showResource));
+  }
+
+  change(call: Call, id: string, changes: Partial<NewResource>): Promise<Reply> {
+    return this.database.transaction(call.organizationId, async (tx) => {
+      if (changes.locationId) await this.locations.require(tx, [changes.locationId]);
+      const row = await this.records.change(tx, call, id, given(changes) as Partial<R>);
+      return Reply.ok(showResource(row), row.version);
+    });
+  }
+
+  require(tx: EntityManager, ids: readonly string[]): Promise<void> {
+    return this.records.requireAll(tx, ids);
+  }
+
+  /** For deletion: waits for whatever refers to the resource right now. */
+  lockForDeletion(tx: EntityManager, id: string): Promise<R> {
+    return this.records.lock(tx, id, 'pessimistic_write');
+  }
+
+  retire(tx: EntityManager, id: string): Promise<void> {
+    return this.records.retire(tx, id);
+  }
+}
+
+@Injectable()
+export class PractitionersService extends ResourcesService<Practitioner> {
+  constructor(
+    @InjectRepository(Practitioner) rows: Repository<Practitioner>,
+    locations: LocationsService,
+    database: Database,
+    cursors: Cursors,
+  ) {
+    super(rows, 'practitioner', locations, database, cursors);
+  }
+}
+
+@Injectable()
+export class RoomsService extends ResourcesService<Room> {
+  constructor(
+    @InjectRepository(Room) rows: Repository<Room>,
+    locations: LocationsService,
+    database: Database,
+    cursors: Cursors,
+  ) {
+    super(rows, 'room', locations, database, cursors);
+  }
+}
+
+export const showResource = (row: Practitioner | Room) => ({
+  id: row.id,
+  name: row.name,
+  locationId: row.locationId,
+  scheduleId: row.scheduleId,
+  ...showDates(row),
+});

@@ -1,0 +1,89 @@
+import { z } from 'zod';
+
+/**
+ * The one place that reads the environment. Every variable is documented in `.env.example`, which a test holds against
+ * this schema. All mistakes are reported at once, by name and never with the value: values may be secrets.
+ */
+const flag = z.enum(['true', 'false']).transform((value) => value === 'true');
+const wholeNumber = (low: number, high: number) =>
+  z
+    .string()
+    .regex(/^\d+$/, 'must be a whole number')
+    .transform(Number)
+    .refine((value) => value >= low && value <= high, `must be between ${low} and ${high}`);
+const postgresUrl = z.string().regex(/^postgres(ql)?:\/\//, 'must be a postgres:// URL');
+
+export const environmentSchema = z.object({
+  DATABASE_URL: postgresUrl.optional(),
+  MIGRATION_DATABASE_URL: postgresUrl.optional(),
+  DATABASE_POOL_SIZE: wholeNumber(4, 500).default(20),
+  REDIS_URL: z
+    .string()
+    .regex(/^rediss?:\/\//, 'must be a redis:// URL')
+    .optional(),
+  HOST: z.string().min(1).default('127.0.0.1'),
+  PORT: wholeNumber(0, 65535).default(3000),
+  PUBLIC_URL: z.url().optional(),
+  SECRET_KEY: z.string().min(32, 'must have at least 32 characters').optional(),
+  DATA_DIR: z.string().min(1).default('.holdfast'),
+  HOLDFAST_ROLE: z.enum(['all', 'api', 'worker']).default('all'),
+  HOLDFAST_DEMO: flag.optional(),
+  LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
+});
+
+/** What Holdfast was told, before what is missing has been brought up. `databaseUrl` unset means the embedded server. */
+export interface Settings {
+  databaseUrl?: string;
+  migrationDatabaseUrl?: string;
+  databasePoolSize: number;
+  redisUrl?: string;
+  host: string;
+  port: number;
+  publicUrl?: string;
+  secretKey?: string;
+  dataDir: string;
+  role: 'all' | 'api' | 'worker';
+  demo?: boolean;
+  logLevel: 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent';
+}
+
+/** The settings of a process that can run: a database to talk to and a secret to sign with are there. */
+export interface Config extends Settings {
+  databaseUrl: string;
+  secretKey: string;
+  publicUrl: string;
+}
+
+/** Nest's injection token for {@link Config}. */
+export const CONFIG = Symbol('Config');
+
+/** A wrong environment: one line per mistake. */
+export class SettingsError extends Error {}
+
+/**
+ * Reads the settings from an environment. Empty variables count as unset (docker-compose passes them so).
+ * @throws SettingsError naming every variable that is wrong
+ */
+export function readSettings(environment: NodeJS.ProcessEnv = process.env): Settings {
+  const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''));
+  const parsed = environmentSchema.safeParse(given);
+  if (!parsed.success) {
+    const lines = parsed.error.issues.map((issue) => `${issue.path.join('.')} ${issue.message}`);
+    throw new SettingsError(`The environment is not right: ${lines.join('; ')}`);
+  }
+  const env = parsed.data;
+  return {
+    databaseUrl: env.DATABASE_URL,
+    migrationDatabaseUrl: env.MIGRATION_DATABASE_URL,
+    databasePoolSize: env.DATABASE_POOL_SIZE,
+    redisUrl: env.REDIS_URL,
+    host: env.HOST,
+    port: env.PORT,
+    publicUrl: env.PUBLIC_URL,
+    secretKey: env.SECRET_KEY,
+    dataDir: env.DATA_DIR,
+    role: env.HOLDFAST_ROLE,
+    demo: env.HOLDFAST_DEMO,
+    logLevel: env.LOG_LEVEL,
+  };
+}

@@ -1,0 +1,297 @@
+import { Injectable, type OnApplicationBootstrap } from '@nestjs/common';
+import { InjectDataSource } from '@nestjs/typeorm';
+import { DataSource, type EntityManager, QueryFailedError, type QueryRunner } from 'typeorm';
+import { ConstraintViolation, Problem } from './errors';
+import { Log } from './logging';
+import { Metrics } from './metrics';
+
+/** Limits of one transaction, in milliseconds. Locks wait 2 s, a whole request at most 8 s over three further tries. */
+export const LIMITS = {
+  lockTimeout: 2_000,
+  statementTimeout: 5_000,
+  /** A holder that stops answering (a stopped process, a lost machine) loses its locks after this. */
+  idleTimeout: 5_000,
+  transactionTimeout: 10_000,
+  budget: 8_000,
+  retries: 3,
+};
+
+/** SQLSTATEs that a new try of the whole transaction can cure: serialization failure, deadlock, lock not available. */
+const RETRIED = new Map([
+  ['40001', 'serialization'],
+  ['40P01', 'deadlock'],
+  ['55P03', 'lock_timeout'],
+]);
+/** SQLSTATEs after which nothing was changed and a later try may succeed. */
+const UNAVAILABLE = new Map([
+  ['57014', 'statement_timeout'],
+  ['25P03', 'idle_timeout'],
+  ['25P04', 'transaction_timeout'],
+  ['53300', 'connection'],
+  ['57P01', 'connection'],
+  ['57P02', 'connection'],
+  ['57P03', 'connection'],
+]);
+const CONSTRAINTS = {
+  '23505': 'unique',
+  '23P01': 'exclusion',
+  '23503': 'foreign_key',
+  '23514': 'check',
+  '23502': 'not_null',
+} as const;
+
+/** The roles that the migrations made; see there. Every statement runs as one of them. */
+interface Roles {
+  app: string;
+  system: string;
+}
+
+/**
+ * The only door to the database.
+ *
+ * Every statement, reads too, runs inside a transaction that begins with one call setting, for that transaction alone
+ * (so a transaction pooler is safe): a role that cannot bypass row-level security, the organization whose rows are
+ * visible, and the time-outs. Transactions are READ COMMITTED: what is read after a lock needs a fresh snapshot.
+ */
+@Injectable()
+export class Database implements OnApplicationBootstrap {
+  private roles?: Promise<Roles>;
+
+  constructor(
+    @InjectDataSource() private readonly dataSource: DataSource,
+    private readonly log: Log,
+    private readonly metrics: Metrics,
+  ) {}
+
+  /**
+   * Runs `work` in one transaction of one organization and commits it. The whole closure runs again, at most three times
+   * and with jitter, when it lost to a deadlock, a serialization failure or a lock time-out; so it must have no effect
+   * outside the database. `attempt` counts from 1.
+   * @throws Problem `busy` when nothing was changed and a later try may succeed; `outcome_unknown` when the connection
+   *   broke during COMMIT; ConstraintViolation; whatever `work` throws, after rolling back
+   */
+  transaction<T>(organizationId: string, work: (tx: EntityManager, attempt: number) => Promise<T>): Promise<T> {
+    return this.attempts('write', organizationId, work);
+  }
+
+  /** Runs `work` on one snapshot of one organization's rows (REPEATABLE READ, READ ONLY). Nothing is locked. */
+  read<T>(organizationId: string, work: (tx: EntityManager) => Promise<T>): Promise<T> {
+    return this.attempts('read', organizationId, work);
+  }
+
+  /**
+   * Runs `work` across organizations, as the system role. For the few works that cannot know the organization yet or that
+   * serve all of them; `reason` says which, in the log.
+   */
+  system<T>(reason: string, work: (tx: EntityManager) => Promise<T>): Promise<T> {
+    this.log.debugEvent('system_transaction', { reason });
+    return this.attempts('system', null, work);
+  }
+
+  /** Refuses to serve where a query could see another organization's rows. */
+  async onApplicationBootstrap(): Promise<void> {
+    await this.system('check that row-level security holds', async (tx) => {
+      const unprotected = await tx.query<Array<{ name: string }>>(
+        `SELECT relname AS name FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
+           AND a.attname = 'organization_id' AND NOT (c.relrowsecurity AND c.relforcerowsecurity)`,
+      );
+      const { app, system } = await this.findRoles();
+      const bypassing = await tx.query<Array<{ name: string }>>(
+        `SELECT rolname AS name FROM pg_roles WHERE rolname = ANY($1) AND (rolsuper OR rolbypassrls)`,
+        [[app, system]],
+      );
+      const names = [...unprotected, ...bypassing].map((row) => row.name);
+      if (names.length > 0) throw new Error(`Row-level security is off or bypassed for: ${names.join(', ')}.`);
+    });
+  }
+
+  /** True when the database answers. */
+  async isReachable(): Promise<boolean> {
+    try {
+      await this.dataSource.query('SELECT 1');
+      return true;
+    } catch (error) {
+      this.log.failure('database_unreachable', error);
+      return false;
+    }
+  }
+
+  private async attempts<T>(
+    kind: 'write' | 'read' | 'system',
+    organizationId: string | null,
+    work: (tx: EntityManager, attempt: number) => Promise<T>,
+  ): Promise<T> {
+    const started = performance.now();
+    const observe = this.metrics.transactionSeconds.startTimer({ kind });
+    try {
+      for (let attempt = 1; ; attempt++) {
+        try {
+          const result = await this.once(kind, organizationId, (tx) => work(tx, attempt));
+          this.metrics.transactions.inc({ kind, outcome: 'committed' });
+          return result;
+        } catch (error) {
+          const why = RETRIED.get(sqlState(error) ?? '');
+          if (why === undefined) {
+            this.metrics.transactions.inc({ kind, outcome: 'rolled_back' });
+            throw this.translate(error);
+          }
+          this.metrics.databaseErrors.inc({ kind: why });
+          const pause = Math.random() * 25 * 2 ** attempt;
+          // Another try may wait for a lock once more: begin it only if that still fits the budget.
+          const last =
+            attempt > LIMITS.retries || performance.now() - started + pause + LIMITS.lockTimeout > LIMITS.budget;
+          this.log.warning(why === 'deadlock' ? 'deadlock_detected' : 'transaction_retried', { why, attempt, last });
+          this.metrics.transactions.inc({ kind, outcome: last ? 'gave_up' : 'retried' });
+          if (last) throw Problem.busy();
+          await new Promise((resolve) => setTimeout(resolve, pause));
+        }
+      }
+    } finally {
+      observe();
+    }
+  }
+
+  private async once<T>(
+    kind: 'write' | 'read' | 'system',
+    organizationId: string | null,
+    work: (tx: EntityManager) => Promise<T>,
+  ): Promise<T> {
+    const roles = await this.findRoles();
+    const runner = this.dataSource.createQueryRunner();
+    try {
+      const started = performance.now();
+      await runner.startTransaction();
+      await runner.query(this.opening(kind, kind === 'system' ? roles.system : roles.app, organizationId));
+      const result = await work(runner.manager);
+      if (performance.now() - started > LIMITS.transactionTimeout) {
+        // The process was stopped or starved in between. What it decided may be old: refuse it, as the server would.
+        throw Problem.busy('The transaction took too long and was undone; please try again.');
+      }
+      await this.commit(runner);
+      return result;
+    } catch (error) {
+      if (runner.isTransactionActive) {
+        await runner.rollbackTransaction().catch((failed: unknown) => {
+          // The connection is gone, and the transaction with it.
+          this.log.debugEvent('rollback_failed', { message: String(failed) });
+        });
+      }
+      throw error;
+    } finally {
+      await runner.release();
+      this.observePool();
+    }
+  }
+
+  private async commit(runner: QueryRunner): Promise<void> {
+    try {
+      await runner.commitTransaction();
+    } catch (error) {
+      const state = sqlState(error);
+      // An answer with an SQLSTATE of the transaction itself means that it was refused. Without an answer nobody knows.
+      if (state !== undefined && !state.startsWith('08') && !state.startsWith('57')) throw error;
+      this.metrics.transactions.inc({ kind: 'write', outcome: 'unknown' });
+      this.log.failure('commit_outcome_unknown', error);
+      throw new Problem(
+        'outcome_unknown',
+        'Repeat the request under the same Idempotency-Key to learn whether it was stored.',
+        {},
+        { 'Retry-After': '1' },
+      );
+    }
+  }
+
+  /**
+   * One message of the simple protocol: isolation level, role, organization, time-outs. The values are ours (a role's name
+   * from the catalog, a checked UUID, numbers), and are quoted all the same.
+   */
+  private opening(kind: 'write' | 'read' | 'system', role: string, organizationId: string | null): string {
+    const settings: Array<[string, string]> = [
+      ['role', role],
+      ['holdfast.organization_id', organizationId ?? ''],
+      ['TimeZone', 'UTC'],
+      ['DateStyle', 'ISO'],
+      ['lock_timeout', `${LIMITS.lockTimeout}ms`],
+      ['statement_timeout', `${LIMITS.statementTimeout}ms`],
+      ['idle_in_transaction_session_timeout', `${LIMITS.idleTimeout}ms`],
+    ];
+    const calls = settings.map(([name, value]) => `set_config('${name}', ${quote(value)}, true)`).join(', ');
+    const isolation = kind === 'read' ? 'SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; ' : '';
+    return `${isolation}SELECT ${calls}`;
+  }
+
+  /** The roles that the policies name. They are read from the catalog, for a restored or cloned database keeps its own. */
+  private findRoles(): Promise<Roles> {
+    this.roles ??= this.dataSource
+      .query<Array<{ policy: string; role: string }>>(
+        `SELECT p.polname AS policy, r.rolname AS role FROM pg_policy p JOIN pg_roles r ON r.oid = ANY(p.polroles)
+         WHERE p.polrelid = 'public.appointment'::regclass`,
+      )
+      .then((rows) => {
+        const role = (policy: string) => rows.find((row) => row.policy === policy)?.role;
+        const [app, system] = [role('organization_isolation'), role('system_access')];
+        if (!app || !system)
+          throw new Error('The database has no policies for row-level security. Run: npm run migrate');
+        return { app, system };
+      })
+      .catch((error: unknown) => {
+        this.roles = undefined;
+        throw error;
+      });
+    return this.roles;
+  }
+
+  private translate(error: unknown): unknown {
+    const state = sqlState(error);
+    if (state === undefined) {
+      if (!isConnectionError(error)) return error;
+      this.metrics.databaseErrors.inc({ kind: 'connection' });
+      this.log.failure('database_connection_lost', error);
+      return Problem.busy('The database cannot be reached at the moment. Nothing was changed; please try again.');
+    }
+    const unavailable = UNAVAILABLE.get(state) ?? (state.startsWith('08') ? 'connection' : undefined);
+    if (unavailable) {
+      this.metrics.databaseErrors.inc({ kind: unavailable });
+      this.log.warning('transaction_timeout', { why: unavailable });
+      return Problem.busy();
+    }
+    if (state in CONSTRAINTS) {
+      const constraint = (driverError(error) as { constraint?: string }).constraint ?? 'unknown';
+      this.metrics.databaseErrors.inc({ kind: 'constraint' });
+      this.metrics.constraintViolations.inc({ constraint });
+      return new ConstraintViolation(CONSTRAINTS[state as keyof typeof CONSTRAINTS], constraint, error);
+    }
+    this.metrics.databaseErrors.inc({ kind: 'other' });
+    return error;
+  }
+
+  private observePool(): void {
+    const pool = (
+      this.dataSource.driver as unknown as { master?: { totalCount: number; idleCount: number; waitingCount: number } }
+    ).master;
+    if (!pool) return;
+    this.metrics.pool.set({ state: 'open' }, pool.totalCount);
+    this.metrics.pool.set({ state: 'idle' }, pool.idleCount);
+    this.metrics.pool.set({ state: 'waiting' }, pool.waitingCount);
+  }
+}
+
+const quote = (value: string): string => `'${value.replaceAll("'", "''")}'`;
+
+const driverError = (error: unknown): unknown => (error instanceof QueryFailedError ? error.driverError : error);
+
+function sqlState(error: unknown): string | undefined {
+  const { code } = (driverError(error) ?? {}) as { code?: unknown };
+  return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) ? code : undefined;
+}
+
+function isConnectionError(error: unknown): boolean {
+  const { code, message } = (driverError(error) ?? {}) as { code?: string; message?: string };
+  return (
+    ['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'ENOTFOUND', 'EAI_AGAIN'].includes(code ?? '') ||
+    /Connection terminated|timeout exceeded when trying to connect|not queryable|QueryRunnerAlreadyReleased/i.test(
+      message ?? '',
+    )
+  );
+}

@@ -1,0 +1,17 @@
+export { Clock } from './clock';
+export { CONFIG, type Config, readSettings, type Settings, SettingsError } from './config';
+export { Cursors, type Page } from './cursor';
+export { Database, LIMITS } from './database';
+export * from './dto';
+export { ConstraintViolation, type FieldError, Problem, type ProblemCode } from './errors';
+export { fingerprintOf, Idempotency, type IdempotentRequest } from './idempotency';
+export { isDate, isTimeZone, parseInstant, showInstant } from './instants';
+export * from './interval';
+export { Log, type LogFields } from './logging';
+export { Metrics } from './metrics';
+export { Outbox, type OutboxEvent } from './outbox';
+export { normalizePhone } from './phone';
+export { PlatformModule } from './platform.module';
+export { bodyOf, ProblemFilter } from './problem.filter';
+export { etag, Reply, ReplyInterceptor } from './reply';
+export { IdPipe, refuseUnstorable, requestPipe } from './validation';

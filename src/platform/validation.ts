@@ -1,0 +1,55 @@
+import { Injectable, type PipeTransform, ValidationPipe } from '@nestjs/common';
+import type { ValidationError } from 'class-validator';
+import { type FieldError, Problem } from './errors';
+
+/** Validates bodies and queries against their classes. Unknown fields are refused; all mistakes are told at once. */
+export const requestPipe = (): ValidationPipe =>
+  new ValidationPipe({
+    transform: true,
+    whitelist: true,
+    forbidNonWhitelisted: true,
+    forbidUnknownValues: true,
+    stopAtFirstError: true,
+    validationError: { target: false, value: false },
+    exceptionFactory: (errors) => Problem.invalid(...errors.flatMap((error) => flatten(error, ''))),
+  });
+
+function flatten(error: ValidationError, parent: string): FieldError[] {
+  const pointer = `${parent}/${error.property.replaceAll('~', '~0').replaceAll('/', '~1')}`;
+  const own = Object.entries(error.constraints ?? {}).map(([name, message]) => ({
+    pointer,
+    detail:
+      name === 'whitelistValidation' ? 'is not a field of this request' : message.replace(`${error.property} `, ''),
+  }));
+  return [...own, ...(error.children ?? []).flatMap((child) => flatten(child, pointer))];
+}
+
+/** An id in a path. What is no UUID cannot name anything here. */
+@Injectable()
+export class IdPipe implements PipeTransform<string, string> {
+  transform(value: string): string {
+    if (!/^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i.test(value)) {
+      throw Problem.invalid({ pointer: 'path', detail: 'the id in the path must be a UUID' });
+    }
+    return value.toLowerCase();
+  }
+}
+
+/**
+ * What no field may contain, wherever it stands: NUL characters, which PostgreSQL cannot store, and lone surrogates, which
+ * UTF-8 cannot. Also bounds the nesting. Runs on the parsed body before validation, member names included.
+ */
+export function refuseUnstorable(value: unknown, pointer = '', depth = 0): void {
+  if (depth > 20) throw Problem.invalid({ pointer, detail: 'is nested too deeply' });
+  if (typeof value === 'string') {
+    if (value.includes('\0')) throw Problem.invalid({ pointer, detail: 'must not contain NUL characters' });
+    if (!value.isWellFormed()) throw Problem.invalid({ pointer, detail: 'must be well-formed Unicode' });
+  } else if (Array.isArray(value)) {
+    value.forEach((member, index) => refuseUnstorable(member, `${pointer}/${index}`, depth + 1));
+  } else if (value !== null && typeof value === 'object') {
+    for (const [name, member] of Object.entries(value)) {
+      refuseUnstorable(name, pointer, depth);
+      refuseUnstorable(member, `${pointer}/${name}`, depth + 1);
+    }
+  }
+}
