@@ -437,12 +437,15 @@ async function writeSettings(cluster: Cluster, settings: Record<string, string>)
 
 // ------------------------------------------------------------------------------------------------------- its users
 
+/** Missing in the types, not in the client. */
+type PresenceClient = Client & { ref(): void; unref(): void };
+
 /**
  * A connection held for as long as this process uses the server. A pool may be empty for moments; without this, another
  * process that leaves just then would stop the server under us. It never keeps the process alive.
  */
 class Presence {
-  private client: Client | undefined;
+  private client: PresenceClient | undefined;
   private ended = false;
 
   private constructor(private readonly cluster: Cluster) {}
@@ -455,14 +458,15 @@ class Presence {
 
   async end(): Promise<void> {
     this.ended = true;
+    // Else nothing might be left to keep the process waiting for the goodbye, and it would end in the middle of this.
+    this.client?.ref();
     await this.client?.end().catch(() => undefined);
   }
 
   private async connect(): Promise<void> {
-    const client = await connect(this.cluster, 'postgres');
+    const client = (await connect(this.cluster, 'postgres')) as PresenceClient;
     this.client = client;
-    // Missing in the types, not in the client.
-    (client as Client & { unref(): void }).unref();
+    client.unref();
     client.on('end', () => void this.reconnect());
     if (this.ended) await client.end();
   }
