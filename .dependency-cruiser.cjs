@@ -31,7 +31,7 @@ const oneOf = (names) => `(?:${names.join('|')})`;
 
 const ANY_MODULE = '^src/[^/]+/';
 const INDEX = '^src/[^/]+/index\\.ts$';
-const SPEC = '\\.spec\\.m?ts$';
+const SPEC = '\\.spec\\.ts$';
 const npm = (name) => `(?:^|/)node_modules/(?:@types/)?${name}/`;
 
 const downTheGraph = modules
