@@ -53,6 +53,8 @@ export interface EmbeddedPostgres {
 
 const SUPERUSER = 'holdfast';
 const DATABASE = 'holdfast';
+/** The application name of the connection that tells others that this process uses the server. */
+const PRESENCE = 'holdfast presence';
 
 /** Durable by default: fsync and synchronous_commit stay as PostgreSQL ships them, on. */
 const DEFAULT_SETTINGS: Record<string, string> = {
@@ -464,7 +466,7 @@ class Presence {
   }
 
   private async connect(): Promise<void> {
-    const client = (await connect(this.cluster, 'postgres')) as PresenceClient;
+    const client = (await connect(this.cluster, 'postgres', PRESENCE)) as PresenceClient;
     this.client = client;
     client.unref();
     client.on('end', () => void this.reconnect());
@@ -508,15 +510,20 @@ async function leave(cluster: Cluster, presence: Presence, say: (line: string) =
   }
 }
 
-/** Backends go a little after their clients, so what is there at first glance may be our own that were just closed. */
+/**
+ * Backends go a little after their clients, so what is there at first glance may be our own that were just closed. Another
+ * process's presence ends only under the lock that we hold, so a shorter look at it is enough: when several leave at once,
+ * each waits for those before it.
+ */
 async function isUsedByOthers(client: Client): Promise<boolean> {
-  const deadline = Date.now() + 2000;
+  const since = Date.now();
   for (;;) {
-    const { rowCount } = await client.query(
-      `SELECT 1 FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() LIMIT 1`,
+    const { rows } = await client.query<{ application_name: string }>(
+      `SELECT application_name FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()`,
     );
-    if (rowCount === 0) return false;
-    if (Date.now() > deadline) return true;
+    if (rows.length === 0) return false;
+    const patience = rows.some((row) => row.application_name === PRESENCE) ? 300 : 2000;
+    if (Date.now() - since > patience) return true;
     await sleep(50);
   }
 }
@@ -531,7 +538,7 @@ async function ensureDatabase(cluster: Cluster): Promise<void> {
   }
 }
 
-async function connect(cluster: Cluster, database: string): Promise<Client> {
+async function connect(cluster: Cluster, database: string, name = 'holdfast embedded'): Promise<Client> {
   const client = new Client({
     host: '127.0.0.1',
     port: cluster.port,
@@ -539,7 +546,7 @@ async function connect(cluster: Cluster, database: string): Promise<Client> {
     password: cluster.password,
     database,
     ssl: false,
-    application_name: `holdfast embedded ${process.pid}`,
+    application_name: name,
     connectionTimeoutMillis: 5000,
   });
   // Without a listener a connection that breaks would end the process; queries report it by themselves.
