@@ -180,7 +180,7 @@ CREATE TABLE schedule_day (
 ) WITH (fillfactor = 70);
 CREATE INDEX schedule_day_bookable ON schedule_day (organization_id, day, schedule_id) WHERE bookable;
 
--- The truth about occupied time, buffers included. A released claim is deleted, so the exclusion constraint needs no
+-- The truth about occupied time: from starts_at to ends_at with buffers, the core being what must lie in open time. A released claim is deleted, so the exclusion constraint needs no
 -- predicate and no status can slip past it. The primary key doubles as the btree bound of every read: range operators are
 -- not leakproof, so under row-level security they cannot use the GiST index.
 CREATE TABLE claim (
@@ -190,12 +190,15 @@ CREATE TABLE claim (
   starts_at       timestamptz NOT NULL,
   ends_at         timestamptz NOT NULL,
   during          tstzrange NOT NULL GENERATED ALWAYS AS (tstzrange(starts_at, ends_at, '[)')) STORED,
+  core_starts_at  timestamptz NOT NULL,
+  core_ends_at    timestamptz NOT NULL,
   holder          uuid NOT NULL,
   expires_at      timestamptz,
   PRIMARY KEY (schedule_id, starts_at, seat),
   FOREIGN KEY (organization_id, schedule_id) REFERENCES schedule (organization_id, id),
   CHECK (starts_at < ends_at),
   CHECK (ends_at - starts_at <= interval '72 hours'),
+  CHECK (starts_at <= core_starts_at AND core_starts_at < core_ends_at AND core_ends_at <= ends_at),
   CONSTRAINT claim_no_overlap EXCLUDE USING gist (schedule_id WITH =, seat WITH =, during WITH &&)
 );
 CREATE INDEX claim_holder ON claim (holder);

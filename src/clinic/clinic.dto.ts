@@ -33,7 +33,7 @@ export class NewLocationDto {
   @Text({ optional: true, nullable: true, max: 500 })
   address?: string | null;
 }
-export class LocationChangeDto extends PartialType(NewLocationDto) {}
+export class LocationChangeDto extends PartialType(NewLocationDto, { skipNullProperties: false }) {}
 
 export class NewResourceDto {
   @Text()
@@ -104,7 +104,7 @@ export class NewServiceDto {
   @ListOf(SegmentDto, { optional: true, max: 20 })
   segments?: SegmentDto[];
 }
-export class ServiceChangeDto extends PartialType(NewServiceDto) {}
+export class ServiceChangeDto extends PartialType(NewServiceDto, { skipNullProperties: false }) {}
 
 export class NewPatientDto {
   @Phone()
@@ -124,7 +124,7 @@ export class NewPatientDto {
   @Text({ optional: true, nullable: true, max: 5000 })
   notes?: string | null;
 }
-export class PatientChangeDto extends PartialType(NewPatientDto) {}
+export class PatientChangeDto extends PartialType(NewPatientDto, { skipNullProperties: false }) {}
 
 export class PatientsQuery extends ListQuery {
   @Phone({ optional: true })

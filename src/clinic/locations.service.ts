@@ -78,8 +78,8 @@ export class LocationsService {
   }
 
   /** For deletion: waits for whatever refers to the location right now. */
-  lockForDeletion(tx: EntityManager, id: string): Promise<Location> {
-    return this.records.lock(tx, id, 'pessimistic_write');
+  lockForDeletion(tx: EntityManager, id: string, call: Call): Promise<Location> {
+    return this.records.lockVersion(tx, id, call, 'pessimistic_write');
   }
 
   retire(tx: EntityManager, id: string): Promise<void> {

@@ -156,8 +156,8 @@ export class PatientsService {
   }
 
   /** For deletion: waits for bookings of this patient that are under way, and they for it. */
-  lockForDeletion(tx: EntityManager, id: string): Promise<Patient> {
-    return this.records.lock(tx, id, 'pessimistic_write');
+  lockForDeletion(tx: EntityManager, id: string, call: Call): Promise<Patient> {
+    return this.records.lockVersion(tx, id, call, 'pessimistic_write');
   }
 
   retire(tx: EntityManager, id: string): Promise<void> {

@@ -63,12 +63,22 @@ export class Records<R extends ClinicRecord> {
     return row;
   }
 
+  /** Locks the record on the version that the caller has seen. */
+  async lockVersion(
+    tx: EntityManager,
+    id: string,
+    call: Call,
+    mode: 'for_no_key_update' | 'pessimistic_write' = 'for_no_key_update',
+  ): Promise<R> {
+    const row = await this.lock(tx, id, mode);
+    requireVersion(call, row.version);
+    return row;
+  }
+
   /** Changes the fields given, under the lock, on the version the caller has seen; raises the version. */
-  async change(tx: EntityManager, call: Call, id: string, changes: Partial<R>, check?: (now: R) => void): Promise<R> {
-    const before = await this.lock(tx, id);
-    requireVersion(call, before.version);
+  async change(tx: EntityManager, call: Call, id: string, changes: Partial<R>): Promise<R> {
+    const before = await this.lockVersion(tx, id, call);
     const after: R = { ...before, ...changes, version: before.version + 1, updatedAt: new Date() };
-    check?.(after);
     await this.in(tx).update(
       { id } as FindOptionsWhere<R>,
       {

@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { InjectRepository } from '@nestjs/typeorm';
-import { type EntityManager, Repository } from 'typeorm';
+import { type EntityManager, type FindOptionsWhere, IsNull, Repository } from 'typeorm';
 import { uuidv7 } from 'uuidv7';
 import type { Call } from '../auth';
 import { Cursors, Database, type ListQuery, Reply } from '../platform';
@@ -71,9 +71,17 @@ class ResourcesService<R extends Practitioner | Room> {
     return this.records.requireAll(tx, ids);
   }
 
-  /** For deletion: waits for whatever refers to the resource right now. */
-  lockForDeletion(tx: EntityManager, id: string): Promise<R> {
-    return this.records.lock(tx, id, 'pessimistic_write');
+  /**
+   * For deletion. Not the lock that bookings wait for: they refer to the resource while they hold its days, and the deletion
+   * comes to the days after this. The days decide between them.
+   */
+  lockForDeletion(tx: EntityManager, id: string, call: Call): Promise<R> {
+    return this.records.lockVersion(tx, id, call);
+  }
+
+  /** Whether living ones belong to a location. */
+  areAt(tx: EntityManager, locationId: string): Promise<boolean> {
+    return this.records.in(tx).existsBy({ locationId, deletedAt: IsNull() } as FindOptionsWhere<R>);
   }
 
   retire(tx: EntityManager, id: string): Promise<void> {

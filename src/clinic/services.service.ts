@@ -116,8 +116,8 @@ export class ServicesService {
   }
 
   /** For deletion: waits for the bookings of this service that are under way, and they for it. */
-  lockForDeletion(tx: EntityManager, id: string): Promise<Service> {
-    return this.records.lock(tx, id, 'pessimistic_write');
+  lockForDeletion(tx: EntityManager, id: string, call: Call): Promise<Service> {
+    return this.records.lockVersion(tx, id, call, 'pessimistic_write');
   }
 
   retire(tx: EntityManager, id: string): Promise<void> {
@@ -150,20 +150,18 @@ export class ServicesService {
         gapAfterMinutes,
       })),
     );
-    await tx
-      .withRepository(this.segmentResources)
-      .insert(
-        service.segments.flatMap((segment, position) => [
-          ...segment.practitionerIds.map((practitionerId) => ({
-            id: uuidv7(),
-            organizationId,
-            serviceId,
-            position,
-            practitionerId,
-          })),
-          ...segment.roomIds.map((roomId) => ({ id: uuidv7(), organizationId, serviceId, position, roomId })),
-        ]),
-      );
+    await tx.withRepository(this.segmentResources).insert(
+      service.segments.flatMap((segment, position) => [
+        ...segment.practitionerIds.map((practitionerId) => ({
+          id: uuidv7(),
+          organizationId,
+          serviceId,
+          position,
+          practitionerId,
+        })),
+        ...segment.roomIds.map((roomId) => ({ id: uuidv7(), organizationId, serviceId, position, roomId })),
+      ]),
+    );
   }
 
   private async withParts(tx: EntityManager, services: Service[]): Promise<FullService[]> {

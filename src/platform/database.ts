@@ -1,7 +1,7 @@
 import { Injectable, type OnApplicationBootstrap } from '@nestjs/common';
 import { InjectDataSource } from '@nestjs/typeorm';
 import { DataSource, type EntityManager, QueryFailedError, type QueryRunner } from 'typeorm';
-import { ConstraintViolation, Problem } from './errors';
+import { ConstraintViolation, Problem, TryAgain } from './errors';
 import { Log } from './logging';
 import { Metrics } from './metrics';
 
@@ -131,17 +131,20 @@ export class Database implements OnApplicationBootstrap {
           this.metrics.transactions.inc({ kind, outcome: 'committed' });
           return result;
         } catch (error) {
-          const why = RETRIED.get(sqlState(error) ?? '');
+          const why = error instanceof TryAgain ? 'moved' : RETRIED.get(sqlState(error) ?? '');
           if (why === undefined) {
             this.metrics.transactions.inc({ kind, outcome: 'rolled_back' });
             throw this.translate(error);
           }
-          this.metrics.databaseErrors.inc({ kind: why });
-          const pause = Math.random() * 25 * 2 ** attempt;
+          const moved = why === 'moved';
+          if (!moved) this.metrics.databaseErrors.inc({ kind: why });
+          const pause = moved ? 0 : Math.random() * 25 * 2 ** attempt;
           // Another try may wait for a lock once more: begin it only if that still fits the budget.
           const last =
             attempt > LIMITS.retries || performance.now() - started + pause + LIMITS.lockTimeout > LIMITS.budget;
-          this.log.warning(why === 'deadlock' ? 'deadlock_detected' : 'transaction_retried', { why, attempt, last });
+          const event = why === 'deadlock' ? 'deadlock_detected' : 'transaction_retried';
+          if (moved && !last) this.log.debugEvent(event, { why, attempt, last });
+          else this.log.warning(event, { why, attempt, last });
           this.metrics.transactions.inc({ kind, outcome: last ? 'gave_up' : 'retried' });
           if (last) throw Problem.busy();
           await new Promise((resolve) => setTimeout(resolve, pause));

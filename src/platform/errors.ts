@@ -97,3 +97,9 @@ export class ConstraintViolation extends Error {
     super(`${kind} constraint ${constraint} refused the change`, { cause });
   }
 }
+
+/**
+ * What a transaction decided on has changed before it could lock it: run the closure again at once, on what is there now.
+ * Thrown inside `Database.transaction`, which counts the tries.
+ */
+export class TryAgain extends Error {}

@@ -38,7 +38,10 @@ export class Idempotency {
    * Runs `work` as {@link Database.transaction} does, once per key.
    * @throws Problem `request_in_progress` while the first request runs, `idempotency_key_reused` for another request
    */
-  transaction<T>(request: IdempotentRequest, work: (tx: EntityManager) => Promise<Reply<T>>): Promise<Reply<T>> {
+  transaction<T>(
+    request: IdempotentRequest,
+    work: (tx: EntityManager, attempt: number) => Promise<Reply<T>>,
+  ): Promise<Reply<T>> {
     const key = request.idempotencyKey;
     if (key === undefined) return this.database.transaction(request.organizationId, work);
     return this.database.transaction(request.organizationId, async (tx, attempt) => {
@@ -57,7 +60,7 @@ export class Idempotency {
           { text: stored.body, replayed: true },
         );
       }
-      const reply = await work(tx);
+      const reply = await work(tx, attempt);
       return this.store(tx, request, key, reply);
     });
   }

@@ -324,7 +324,7 @@ async function isAccepting(cluster: Cluster): Promise<boolean> {
       }
       if (Date.now() > deadline) {
         const said = await readFrom(path.join(cluster.directory, 'server.log'), 0);
-        throw new Error(`The PostgreSQL running on ${cluster.directory} does not answer: ${lastLine(said)}`, {
+        throw new Error(`The PostgreSQL running on ${cluster.directory} does not answer: ${logWords(said)}`, {
           cause: error,
         });
       }
@@ -370,7 +370,7 @@ async function startServer(cluster: Cluster, settings: Record<string, string>): 
 }
 
 function notStarted(said: string, cause: unknown): Error {
-  return new Error(`The embedded PostgreSQL did not start: ${lastLine(said)}`, { cause });
+  return new Error(`The embedded PostgreSQL did not start: ${logWords(said)}`, { cause });
 }
 
 /**
@@ -601,14 +601,15 @@ async function readFrom(file: string, from: number): Promise<string> {
   return content.subarray(from).toString();
 }
 
-/** What went wrong rather than what came after it: a server that gives up still logs that it has shut down. */
-function lastLine(text: string): string {
-  const lines = text.split('\n').filter((line) => line.trim() !== '');
-  return (
-    lines.findLast((line) => /\b(FATAL|PANIC):/.test(line)) ??
-    lines.at(-1) ??
-    'it left no word in its log'
-  ).trim();
+/** What went wrong, on one line: the first complaint, and with what the server gave up, which alone may say too little. */
+function logWords(text: string): string {
+  const lines = text
+    .split('\n')
+    .map((line) => line.replace(/^\d{4}-\S+ \S+ \S+ \[\d+\] (LOG: +)?/, '').trim())
+    .filter((line) => line !== '');
+  const complaint = lines.find((line) => /could not|invalid|unrecognized/.test(line));
+  const end = lines.findLast((line) => /^(FATAL|PANIC):/.test(line)) ?? lines.at(-1) ?? 'it left no word in its log';
+  return complaint && complaint !== end ? `${complaint}; ${end}` : end;
 }
 
 function lastWords(error: unknown): string {

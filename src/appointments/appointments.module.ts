@@ -1,0 +1,22 @@
+import { Module } from '@nestjs/common';
+import { TypeOrmModule } from '@nestjs/typeorm';
+import { AvailabilityModule } from '../availability';
+import { ClinicModule } from '../clinic';
+import { Appointment, AppointmentHistory, AppointmentSegment } from './appointment.entities';
+import { AppointmentRepository } from './appointment.repository';
+import { AppointmentsController, RetirementController } from './appointments.controllers';
+import { AppointmentsService } from './appointments.service';
+import { RetirementService } from './retirement.service';
+
+/** Owns the life of an appointment, from booking to its end. */
+@Module({
+  imports: [
+    TypeOrmModule.forFeature([Appointment, AppointmentHistory, AppointmentSegment]),
+    AvailabilityModule,
+    ClinicModule,
+  ],
+  controllers: [AppointmentsController, RetirementController],
+  providers: [AppointmentRepository, AppointmentsService, RetirementService],
+  exports: [AppointmentRepository, AppointmentsService],
+})
+export class AppointmentsModule {}

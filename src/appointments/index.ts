@@ -1,0 +1,3 @@
+export { AppointmentRepository } from './appointment.repository';
+export { AppointmentsModule } from './appointments.module';
+export { AppointmentsService } from './appointments.service';

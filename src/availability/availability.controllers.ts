@@ -1,0 +1,144 @@
+import { Body, Controller, Delete, Get, Param, Post, Put, Query } from '@nestjs/common';
+import { ApiTags } from '@nestjs/swagger';
+import { type Call, CurrentCall } from '../auth';
+import { NewResourceDto } from '../clinic';
+import {
+  Id,
+  IdPipe,
+  Instant,
+  InstantParameter,
+  ListOf,
+  ListQuery,
+  LocalDate,
+  LocalTime,
+  OneOf,
+  Text,
+  TimeZone,
+  Whole,
+  WholeParameter,
+} from '../platform';
+import { ResourceLanesService } from './resource-lanes.service';
+import { SchedulesService } from './schedules.service';
+import { SlotsService } from './slots.service';
+
+class HoursEntryDto {
+  @Whole({ min: 1, max: 7, description: '1 is Monday' })
+  weekday: number;
+  @LocalTime()
+  start: string;
+  @LocalTime({ endOfDay: true })
+  end: string;
+  @Id({ optional: true, nullable: true, description: "Where; the practitioner's own location unless told" })
+  locationId?: string | null;
+  @LocalDate({ optional: true, nullable: true, description: 'First day' })
+  validFrom?: string | null;
+  @LocalDate({ optional: true, nullable: true, description: 'Last day' })
+  validUntil?: string | null;
+}
+
+class HoursDto {
+  @TimeZone()
+  timeZone: string;
+  @ListOf(HoursEntryDto, { max: 200 })
+  hours: HoursEntryDto[];
+}
+
+class NewExceptionDto {
+  @Instant()
+  startsAt: string;
+  @Instant()
+  endsAt: string;
+  @OneOf(['closed', 'open'])
+  kind: 'closed' | 'open';
+  @Text({ optional: true, nullable: true, max: 500 })
+  reason?: string | null;
+}
+
+class SlotsQuery {
+  @Id()
+  serviceId: string;
+  @Id({ optional: true })
+  practitionerId?: string;
+  @Id({ optional: true })
+  locationId?: string;
+  @Text({ optional: true, max: 40 })
+  mode?: string;
+  @InstantParameter()
+  from: string;
+  @InstantParameter({ description: 'At most 62 days after from' })
+  to: string;
+  @WholeParameter({ min: 1, max: 1000, optional: true, description: '100 unless told' })
+  limit?: number;
+}
+
+@ApiTags('Schedules')
+@Controller('v1/schedules')
+export class SchedulesController {
+  constructor(private readonly schedules: SchedulesService) {}
+
+  @Get(':id')
+  get(@CurrentCall() call: Call, @Param('id', IdPipe) id: string) {
+    return this.schedules.get(call, id);
+  }
+
+  @Put(':id/hours')
+  setHours(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Body() body: HoursDto) {
+    return this.schedules.setHours(call, id, body.timeZone, body.hours);
+  }
+
+  @Post(':id/exceptions')
+  addException(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Body() body: NewExceptionDto) {
+    return this.schedules.addException(call, id, body);
+  }
+
+  @Get(':id/exceptions')
+  listExceptions(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Query() query: ListQuery) {
+    return this.schedules.listExceptions(call, id, query);
+  }
+
+  @Get(':id/exceptions/:exceptionId')
+  getException(
+    @CurrentCall() call: Call,
+    @Param('id', IdPipe) id: string,
+    @Param('exceptionId', IdPipe) exceptionId: string,
+  ) {
+    return this.schedules.getException(call, id, exceptionId);
+  }
+
+  @Delete(':id/exceptions/:exceptionId')
+  removeException(
+    @CurrentCall() call: Call,
+    @Param('id', IdPipe) id: string,
+    @Param('exceptionId', IdPipe) exceptionId: string,
+  ) {
+    return this.schedules.removeException(call, id, exceptionId);
+  }
+}
+
+@ApiTags('Slots')
+@Controller('v1/slots')
+export class SlotsController {
+  constructor(private readonly slots: SlotsService) {}
+
+  @Get()
+  search(@CurrentCall() call: Call, @Query() query: SlotsQuery) {
+    return this.slots.search(call, query);
+  }
+}
+
+/** Making a practitioner or a room makes its schedule, which belongs here; reading and changing them is the clinic's. */
+@ApiTags('Practitioners', 'Rooms')
+@Controller('v1')
+export class ResourceLanesController {
+  constructor(private readonly lanes: ResourceLanesService) {}
+
+  @Post('practitioners')
+  createPractitioner(@CurrentCall() call: Call, @Body() body: NewResourceDto) {
+    return this.lanes.createPractitioner(call, body);
+  }
+
+  @Post('rooms')
+  createRoom(@CurrentCall() call: Call, @Body() body: NewResourceDto) {
+    return this.lanes.createRoom(call, body);
+  }
+}

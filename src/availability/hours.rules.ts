@@ -1,0 +1,99 @@
+import { Temporal } from 'temporal-polyfill';
+import { clip, type Interval, subtract, union } from '../platform';
+
+/** Weekly hours in local time; see `ScheduleHours`. */
+export interface WeeklyHours {
+  weekday: number;
+  startMinute: number;
+  endMinute: number;
+  locationId: string | null;
+  validFrom: string | null;
+  validUntil: string | null;
+}
+
+export interface ExceptionSpan extends Interval {
+  kind: 'closed' | 'open';
+}
+
+/** An interval of open time whose start anchors the slot grid. */
+export interface GridInterval extends Interval {
+  locationId: string | null;
+}
+
+/** What the rules make of one local day. */
+export interface DayPlan {
+  day: string;
+  /** The local day as instants: 23, 24 or 25 hours, whatever the zone does on it. */
+  covers: Interval;
+  open: Interval[];
+  grid: GridInterval[];
+}
+
+/**
+ * Expands the rules of a schedule into one local day.
+ *
+ * A local time that does not exist (spring) or exists twice (autumn) is read as RFC 5545, 3.3.5 reads it: with the offset
+ * before the gap, and as the first of the two. Open is weekly hours and open exceptions without closed exceptions.
+ */
+export function planDay(
+  timeZone: string,
+  day: string,
+  hours: readonly WeeklyHours[],
+  exceptions: readonly ExceptionSpan[],
+): DayPlan {
+  const date = Temporal.PlainDate.from(day);
+  const covers = dayInterval(timeZone, date);
+  const weekly = hours
+    .filter((each) => each.weekday === date.dayOfWeek && validOn(each, day))
+    .map((each) => ({
+      start: instantOf(timeZone, date, each.startMinute, covers),
+      end: instantOf(timeZone, date, each.endMinute, covers),
+      locationId: each.locationId,
+    }))
+    .filter((each) => each.start < each.end);
+  const near = exceptions.filter((each) => each.start < covers.end && covers.start < each.end);
+  // An open exception keeps its own start as anchor, also on the later ones of the days that it spans.
+  const opened = near
+    .filter((each) => each.kind === 'open')
+    .map(({ start, end }) => ({ start, end, locationId: null }));
+  const closed = near.filter((each) => each.kind === 'closed');
+  const grid = [...weekly, ...opened].sort((a, b) => a.start - b.start || a.end - b.end);
+  return { day, covers, open: subtract(clip(union(grid), covers), closed), grid };
+}
+
+/** The local days that an interval touches, in order. */
+export function localDays(timeZone: string, interval: Interval): string[] {
+  const last = localDate(timeZone, interval.end - 1);
+  const days: string[] = [];
+  for (
+    let date = localDate(timeZone, interval.start);
+    Temporal.PlainDate.compare(date, last) <= 0;
+    date = date.add({ days: 1 })
+  ) {
+    days.push(date.toString());
+  }
+  return days;
+}
+
+/** The first instant of a local day, in milliseconds since the epoch. */
+export const startOfDay = (timeZone: string, day: string): number =>
+  Temporal.PlainDate.from(day).toZonedDateTime(timeZone).epochMilliseconds;
+
+const localDate = (timeZone: string, instant: number): Temporal.PlainDate =>
+  Temporal.Instant.fromEpochMilliseconds(instant).toZonedDateTimeISO(timeZone).toPlainDate();
+
+const dayInterval = (timeZone: string, date: Temporal.PlainDate): Interval => ({
+  start: date.toZonedDateTime(timeZone).epochMilliseconds,
+  end: date.add({ days: 1 }).toZonedDateTime(timeZone).epochMilliseconds,
+});
+
+const validOn = (hours: WeeklyHours, day: string): boolean =>
+  (hours.validFrom === null || hours.validFrom <= day) && (hours.validUntil === null || day <= hours.validUntil);
+
+function instantOf(timeZone: string, date: Temporal.PlainDate, minute: number, covers: Interval): number {
+  if (minute === 0) return covers.start;
+  if (minute === 1440) return covers.end;
+  const time = new Temporal.PlainTime(Math.floor(minute / 60), minute % 60);
+  const zoned = date.toPlainDateTime(time).toZonedDateTime(timeZone, { disambiguation: 'compatible' });
+  return Math.min(Math.max(zoned.epochMilliseconds, covers.start), covers.end);
+}

@@ -1,0 +1,11 @@
+export { AvailabilityModule } from './availability.module';
+export { DayGate } from './day-gate';
+export { localDays } from './hours.rules';
+export { type BookableService, LanesRepository, type PractitionerLane } from './lanes.repository';
+export { planDays, ScheduleDayRepository, ScheduleRepository } from './ledger.repository';
+export { decideClaim, decideWindow, type Span, spanOf } from './ledger.rules';
+export { type Lane, Ledger } from './ledger.service';
+export { GUARDED_CLAIM, GUARDED_CLAIM_PARAMETERS, guardedClaimValues } from './ledger.sql';
+export { ResourceLanesService } from './resource-lanes.service';
+export { SchedulesService } from './schedules.service';
+export { isBookable, type SeenDay, type Slot, SlotsService } from './slots.service';

@@ -1,0 +1,129 @@
+import { Injectable } from '@nestjs/common';
+import type { EntityManager } from 'typeorm';
+import { Problem } from '../platform';
+import type { Lane } from './ledger.service';
+import type { Timing } from './ledger.rules';
+
+/** A practitioner who offers a service, with his schedule. */
+export interface PractitionerLane extends Lane {
+  practitionerId: string;
+  locationId: string | null;
+}
+
+/** What booking and searching need to know of a service. */
+export interface BookableService extends Timing {
+  id: string;
+  modes: string[];
+  capacity: number;
+  requiresConfirmation: boolean;
+  paymentRequired: boolean;
+  composite: boolean;
+}
+
+interface ServiceRow {
+  id: string;
+  duration_minutes: number;
+  buffer_before_minutes: number;
+  buffer_after_minutes: number;
+  slot_interval_minutes: number | null;
+  min_notice_minutes: number;
+  max_days_ahead: number;
+  modes: string[];
+  capacity: number;
+  requires_confirmation: boolean;
+  payment_required: boolean;
+  composite: boolean;
+}
+
+const SERVICE = `
+  SELECT id, duration_minutes, buffer_before_minutes, buffer_after_minutes, slot_interval_minutes, min_notice_minutes,
+         max_days_ahead, modes, capacity, requires_confirmation, payment_required,
+         EXISTS (SELECT 1 FROM service_segment g WHERE g.service_id = s.id) AS composite
+  FROM service s WHERE s.id = $1 AND s.deleted_at IS NULL`;
+
+/** Reads which lanes can serve a service. One reader for search and booking, so that both mean the same. */
+@Injectable()
+export class LanesRepository {
+  /**
+   * The service. Locked for a booking, as its foreign key will: against being deleted in the meantime, nothing else.
+   * @throws Problem `not_found`
+   */
+  async service(tx: EntityManager, id: string, lock: 'for booking' | 'none' = 'none'): Promise<BookableService> {
+    const query =
+      lock === 'none'
+        ? { name: 'read-service', text: SERVICE }
+        : { name: 'lock-service', text: `${SERVICE} FOR KEY SHARE OF s` };
+    const [row] = await tx.query<ServiceRow[]>(query as never, [id]);
+    if (!row) throw Problem.notFound('service');
+    return {
+      id: row.id,
+      durationMinutes: row.duration_minutes,
+      bufferBeforeMinutes: row.buffer_before_minutes,
+      bufferAfterMinutes: row.buffer_after_minutes,
+      slotIntervalMinutes: row.slot_interval_minutes,
+      minNoticeMinutes: row.min_notice_minutes,
+      maxDaysAhead: row.max_days_ahead,
+      modes: row.modes,
+      capacity: row.capacity,
+      requiresConfirmation: row.requires_confirmation,
+      paymentRequired: row.payment_required,
+      composite: row.composite,
+    };
+  }
+
+  /**
+   * The lanes of a service: of one practitioner, or of all who offer it.
+   * @throws Problem `not_found` for an unknown practitioner, `practitioner_not_eligible` for one who does not offer it
+   */
+  async lanes(tx: EntityManager, serviceId: string, practitionerId?: string): Promise<PractitionerLane[]> {
+    const rows = await tx.query<
+      Array<{
+        practitioner_id: string;
+        schedule_id: string;
+        time_zone: string;
+        location_id: string | null;
+        eligible: boolean;
+      }>
+    >(
+      (practitionerId === undefined ? ALL_LANES : NAMED_LANE) as never,
+      practitionerId === undefined ? [serviceId] : [serviceId, practitionerId],
+    );
+    if (practitionerId !== undefined) {
+      if (rows.length === 0) throw Problem.notFound('practitioner');
+      if (!rows[0]!.eligible) throw new Problem('practitioner_not_eligible');
+    }
+    return rows.map((row) => ({
+      practitionerId: row.practitioner_id,
+      scheduleId: row.schedule_id,
+      timeZone: row.time_zone,
+      locationId: row.location_id,
+    }));
+  }
+
+  /** The living owner of a schedule. */
+  async owner(tx: EntityManager, scheduleId: string): Promise<{ practitionerId: string } | { roomId: string }> {
+    const [row] = await tx.query<Array<{ practitioner_id: string | null; room_id: string | null }>>(
+      `SELECT (SELECT id FROM practitioner WHERE schedule_id = $1) AS practitioner_id,
+              (SELECT id FROM room WHERE schedule_id = $1) AS room_id`,
+      [scheduleId],
+    );
+    if (row?.practitioner_id) return { practitionerId: row.practitioner_id };
+    if (row?.room_id) return { roomId: row.room_id };
+    throw Problem.notFound('schedule');
+  }
+}
+
+const LANE = 'p.id AS practitioner_id, p.schedule_id, s.time_zone, p.location_id';
+const NAMED_LANE = {
+  name: 'named-lane',
+  text: `SELECT ${LANE}, o.practitioner_id IS NOT NULL AS eligible
+         FROM practitioner p JOIN schedule s ON s.id = p.schedule_id
+         LEFT JOIN service_practitioner o ON o.service_id = $1 AND o.practitioner_id = p.id
+         WHERE p.id = $2 AND p.deleted_at IS NULL`,
+};
+const ALL_LANES = {
+  name: 'all-lanes',
+  text: `SELECT ${LANE}, true AS eligible
+         FROM service_practitioner o JOIN practitioner p ON p.id = o.practitioner_id JOIN schedule s ON s.id = p.schedule_id
+         WHERE o.service_id = $1 AND p.deleted_at IS NULL ORDER BY p.id`,
+};

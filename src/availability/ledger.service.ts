@@ -1,0 +1,180 @@
+import { Injectable } from '@nestjs/common';
+import type { EntityManager } from 'typeorm';
+import { coveredBy, type Interval, TryAgain, union } from '../platform';
+import { localDays } from './hours.rules';
+import { type ClaimDecision, decideClaim, type DayState, type Span } from './ledger.rules';
+import { type DayKey, keyOf, planDays, ScheduleDayRepository, ScheduleRepository, stateOf } from './ledger.repository';
+import type { Claim, ScheduleDay } from './schedule.entities';
+
+/** A schedule on which a span could be claimed, with the zone it was seen in. */
+export interface Lane {
+  scheduleId: string;
+  timeZone: string;
+}
+
+export interface NewClaim {
+  organizationId: string;
+  /** The appointment that will occupy the time. */
+  holder: string;
+  span: Span;
+  /** Milliseconds since the epoch, or null for a claim that stays. */
+  expiresAt: number | null;
+}
+
+/**
+ * The ledger of time: the only way to occupy and to free it. All of it runs in the caller's transaction, takes its locks
+ * in the global order (schedules, then day rows), and holds them until that transaction ends.
+ */
+@Injectable()
+export class Ledger {
+  constructor(
+    private readonly schedules: ScheduleRepository,
+    private readonly days: ScheduleDayRepository,
+  ) {}
+
+  /**
+   * Claims the span on the first of the lanes, in their order, where it is free: the locking form. Locks the days of all
+   * lanes given, so that "none of them is free" is as true as "this one is".
+   * @returns the lane, or why the best of them refused: taken rather than closed
+   */
+  async claim<L extends Lane>(
+    tx: EntityManager,
+    lanes: readonly L[],
+    claim: NewClaim,
+  ): Promise<{ ok: true; lane: L } | { ok: false; reason: 'outside_hours' | 'taken' }> {
+    const { span } = claim;
+    const expired = await this.days.expiredClaims(
+      tx,
+      lanes.map((lane) => lane.scheduleId),
+      span.buffered,
+    );
+    const keys = lanes.flatMap((lane) => {
+      const own = expired.filter((each) => each.scheduleId === lane.scheduleId).map(rangeOf);
+      return daysOf(lane, [span.buffered, ...own]);
+    });
+    await this.materialise(tx, claim.organizationId, keys);
+    let locked = await this.days.lock(tx, keys);
+    if (expired.length > 0) {
+      await this.removeExpired(tx, locked, expired);
+      locked = await this.days.lock(tx, keys);
+    }
+    return this.decide(tx, lanes, claim, locked);
+  }
+
+  /** Frees everything that the holder occupies. Freeing nothing is no mistake. */
+  async release(tx: EntityManager, holder: string): Promise<void> {
+    const claims = await this.days.claimsOf(tx, holder);
+    if (claims.length === 0) return;
+    const lanes = await this.lanesOf(tx, claims);
+    const keys = claims.flatMap((claim) => daysOf(lanes.get(claim.scheduleId)!, [rangeOf(claim)]));
+    await this.materialise(tx, claims[0]!.organizationId, keys);
+    // Serialises with everybody who decides on these days.
+    const locked = await this.days.lock(tx, keys);
+    for (const claim of claims) {
+      const covers = union(locked.filter((row) => row.scheduleId === claim.scheduleId).map((row) => row.covers[0]!));
+      if (!coveredBy(covers, rangeOf(claim))) throw new TryAgain('the days of a schedule have moved');
+    }
+    await this.days.deleteClaimsOf(tx, holder);
+    for (const [scheduleId, rows] of bySchedule(locked)) {
+      await this.days.recomputeTaken(
+        tx,
+        scheduleId,
+        rows.map((row) => row.day),
+      );
+    }
+  }
+
+  /** Writes those of the days that have no row yet, from the rules of their schedules, which stay as they are until COMMIT. */
+  async materialise(tx: EntityManager, organizationId: string, keys: readonly DayKey[]): Promise<number> {
+    const present = await this.days.existing(tx, keys);
+    const missing = keys.filter((key) => !present.has(keyOf(key)));
+    if (missing.length === 0) return 0;
+    const schedules = await this.schedules.lockForPlanning(tx, [...new Set(missing.map((key) => key.scheduleId))]);
+    const rules = await this.schedules.rulesOf(tx, schedules, earliest(missing));
+    for (const schedule of schedules) {
+      const days = missing.filter((key) => key.scheduleId === schedule.id).map((key) => key.day);
+      await this.days.insertMissing(tx, organizationId, schedule.id, planDays(rules.get(schedule.id)!, days));
+      await this.days.recomputeTaken(tx, schedule.id, days);
+    }
+    return missing.length;
+  }
+
+  private async decide<L extends Lane>(
+    tx: EntityManager,
+    lanes: readonly L[],
+    { organizationId, holder, span, expiresAt }: NewClaim,
+    locked: ScheduleDay[],
+  ): Promise<{ ok: true; lane: L } | { ok: false; reason: 'outside_hours' | 'taken' }> {
+    const rows = bySchedule(locked);
+    const decisions: ClaimDecision[] = [];
+    for (const lane of lanes) {
+      const days = (rows.get(lane.scheduleId) ?? []).filter((row) => touches(stateOf(row), span));
+      const decision = decideClaim(days.map(stateOf), span);
+      // The zone was changed after it was read here: the days are others now.
+      if (!decision.ok && decision.reason === 'day_missing') throw new TryAgain('the days of a schedule have moved');
+      decisions.push(decision);
+      if (!decision.ok) continue;
+      const [core, buffered] = [span.core, span.buffered];
+      await this.days.insertClaim(tx, {
+        organizationId,
+        scheduleId: lane.scheduleId,
+        startsAt: new Date(buffered.start),
+        endsAt: new Date(buffered.end),
+        coreStartsAt: new Date(core.start),
+        coreEndsAt: new Date(core.end),
+        holder,
+        expiresAt: expiresAt === null ? null : new Date(expiresAt),
+      });
+      await this.days.addTaken(
+        tx,
+        lane.scheduleId,
+        buffered,
+        days.map((row) => row.day),
+      );
+      return { ok: true, lane };
+    }
+    const taken = decisions.some((decision) => !decision.ok && decision.reason === 'taken');
+    return { ok: false, reason: taken ? 'taken' : 'outside_hours' };
+  }
+
+  /** Meeting an expired hold deletes its claim, and never touches its appointment: that has its own lock, and its place in the order. */
+  private async removeExpired(tx: EntityManager, locked: ScheduleDay[], expired: Claim[]): Promise<void> {
+    for (const claim of expired) await this.days.deleteExpired(tx, claim);
+    for (const [scheduleId, rows] of bySchedule(locked)) {
+      if (!expired.some((claim) => claim.scheduleId === scheduleId)) continue;
+      await this.days.recomputeTaken(
+        tx,
+        scheduleId,
+        rows.map((row) => row.day),
+      );
+    }
+  }
+
+  private async lanesOf(tx: EntityManager, claims: readonly Claim[]): Promise<Map<string, Lane>> {
+    const schedules = await this.schedules.all(
+      tx,
+      claims.map((claim) => claim.scheduleId),
+    );
+    return new Map(schedules.map((each) => [each.id, { scheduleId: each.id, timeZone: each.timeZone }]));
+  }
+}
+
+const rangeOf = (claim: Claim): Interval => ({ start: claim.startsAt.getTime(), end: claim.endsAt.getTime() });
+
+const touches = (day: DayState, span: Span): boolean =>
+  day.covers.start < span.buffered.end && span.buffered.start < day.covers.end;
+
+const daysOf = (lane: Lane, ranges: readonly Interval[]): DayKey[] => {
+  const days = new Set(ranges.flatMap((range) => localDays(lane.timeZone, range)));
+  return [...days].map((day) => ({ scheduleId: lane.scheduleId, day }));
+};
+
+/** An instant before the first of the days, whatever the zone. */
+const earliest = (keys: readonly DayKey[]): number =>
+  Math.min(...keys.map((key) => Date.parse(`${key.day}T00:00:00Z`))) - 86_400_000;
+
+function bySchedule(rows: readonly ScheduleDay[]): Map<string, ScheduleDay[]> {
+  const result = new Map<string, ScheduleDay[]>();
+  for (const row of rows) result.set(row.scheduleId, [...(result.get(row.scheduleId) ?? []), row]);
+  return result;
+}
