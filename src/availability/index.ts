@@ -1,8 +1,14 @@
 export { AvailabilityModule } from './availability.module';
 export { DayGate } from './day-gate';
-export { localDays } from './hours.rules';
+export { type ExceptionSpan, localDays, type WeeklyHours } from './hours.rules';
 export { type BookableService, LanesRepository, type PractitionerLane } from './lanes.repository';
-export { planDays, ScheduleDayRepository, ScheduleRepository } from './ledger.repository';
+export {
+  planDays,
+  ScheduleDayRepository,
+  ScheduleRepository,
+  type ScheduleRules,
+  storedGrid,
+} from './ledger.repository';
 export { decideClaim, decideWindow, type Span, spanOf } from './ledger.rules';
 export { type Lane, Ledger } from './ledger.service';
 export { GUARDED_CLAIM, GUARDED_CLAIM_PARAMETERS, guardedClaimValues } from './ledger.sql';

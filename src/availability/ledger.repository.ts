@@ -361,7 +361,8 @@ export const stateOf = (row: ScheduleDay) => ({
 export const planDays = (rules: ScheduleRules, days: readonly string[]): DayPlan[] =>
   days.map((day) => planDay(rules.timeZone, day, rules.hours, rules.exceptions));
 
-const storedGrid = (grid: readonly GridInterval[]): StoredGridInterval[] =>
+/** The grid as a day row stores it. */
+export const storedGrid = (grid: readonly GridInterval[]): StoredGridInterval[] =>
   grid.map(({ start, end, locationId }) => [start / 1000, end / 1000, locationId]);
 
 const columnsOf = (plans: readonly DayPlan[]): string[][] => [

@@ -160,11 +160,7 @@ export class SlotsService {
   }
 
   /** The days of the lanes that an interval touches: rows where there are some, else planned from the rules. */
-  async daysOf(
-    tx: EntityManager,
-    lanes: readonly PractitionerLane[],
-    reach: Interval,
-  ): Promise<Map<string, GridDay[]>> {
+  async daysOf(tx: EntityManager, lanes: readonly Lane[], reach: Interval): Promise<Map<string, SeenDay[]>> {
     const expected = lanes.map((lane) => ({ lane, days: localDays(lane.timeZone, reach) }));
     const all = expected.flatMap((each) => each.days).sort();
     const rows = await this.days.read(

@@ -53,6 +53,10 @@ export class OrganizationService {
       .insert({ ...organization, createdAt: new Date(), updatedAt: new Date() });
   }
 
+  async setDefaultLocation(tx: EntityManager, id: string, defaultLocationId: string): Promise<void> {
+    await tx.withRepository(this.organizations).update({ id }, { defaultLocationId });
+  }
+
   /** How many there are; in a transaction of the system. */
   count(tx: EntityManager): Promise<number> {
     return tx.withRepository(this.organizations).count();

@@ -14,4 +14,5 @@ export { normalizePhone } from './phone';
 export { PlatformModule } from './platform.module';
 export { bodyOf, ProblemFilter } from './problem.filter';
 export { etag, Reply, ReplyInterceptor } from './reply';
+export { migrate, type MigrationState, migrationStatus, openDatabase, SchemaError } from './schema';
 export { IdPipe, refuseUnstorable, requestPipe } from './validation';

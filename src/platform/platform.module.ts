@@ -8,8 +8,7 @@ import { Idempotency } from './idempotency';
 import { Log } from './logging';
 import { Metrics } from './metrics';
 import { Outbox } from './outbox';
-import './pg-types';
-import { SnakeCaseNames } from './snake-case-names';
+import { connectionOptions } from './schema';
 
 const PROVIDERS = [Clock, Cursors, Database, Idempotency, Metrics, Outbox];
 
@@ -22,19 +21,8 @@ export class PlatformModule {
       module: PlatformModule,
       imports: [
         TypeOrmModule.forRoot({
-          type: 'postgres',
-          url: config.databaseUrl,
-          applicationName: 'holdfast',
-          poolSize: config.databasePoolSize,
-          // Waiting for a connection is part of a request's budget; what waits longer is told `busy`.
-          connectTimeoutMS: 5_000,
-          extra: { keepAlive: true },
-          namingStrategy: new SnakeCaseNames(),
+          ...connectionOptions(config.databaseUrl, config.databasePoolSize),
           autoLoadEntities: true,
-          synchronize: false,
-          migrationsRun: false,
-          installExtensions: false,
-          logging: false,
           // Start brought the database up already; what fails now is to be said at once.
           retryAttempts: 0,
         }),

@@ -36,8 +36,10 @@ export class ProblemFilter implements ExceptionFilter {
     const status = error instanceof HttpException ? error.getStatus() : (error as { statusCode?: number }).statusCode;
     const code = CODE_OF_STATUS[status ?? 0];
     if (code === 'not_found') return new Problem('not_found', `There is no ${request.method} ${pathOf(request.url)}.`);
+    if (code === 'validation_failed' || (code === undefined && status !== undefined && status >= 400 && status < 500)) {
+      return Problem.invalid({ pointer: '', detail: sentence(error) });
+    }
     if (code) return new Problem(code, sentence(error));
-    if (status !== undefined && status >= 400 && status < 500) return new Problem('validation_failed', sentence(error));
     this.log.failure(
       error instanceof ConstraintViolation ? 'unexpected_constraint_violation' : 'unexpected_error',
       error,

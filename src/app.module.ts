@@ -1,0 +1,31 @@
+import { type DynamicModule, Module } from '@nestjs/common';
+import { APP_FILTER, APP_INTERCEPTOR, APP_PIPE } from '@nestjs/core';
+import { AppointmentsModule } from './appointments';
+import { AuthModule } from './auth';
+import { AvailabilityModule } from './availability';
+import { ClinicModule } from './clinic';
+import { OperationsModule } from './operations';
+import { type Config, type Log, PlatformModule, ProblemFilter, ReplyInterceptor, requestPipe } from './platform';
+
+/** The whole house. What each room is for stands in ARCHITECTURE.md. */
+@Module({})
+export class AppModule {
+  static forRoot(config: Config, log: Log): DynamicModule {
+    return {
+      module: AppModule,
+      imports: [
+        PlatformModule.forRoot(config, log),
+        AuthModule,
+        ClinicModule,
+        AvailabilityModule,
+        AppointmentsModule,
+        OperationsModule,
+      ],
+      providers: [
+        { provide: APP_FILTER, useClass: ProblemFilter },
+        { provide: APP_INTERCEPTOR, useClass: ReplyInterceptor },
+        { provide: APP_PIPE, useFactory: requestPipe },
+      ],
+    };
+  }
+}

@@ -1,0 +1,74 @@
+import helmet from '@fastify/helmet';
+import { NestFactory } from '@nestjs/core';
+import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
+import { DocumentBuilder, type OpenAPIObject, SwaggerModule } from '@nestjs/swagger';
+import { AppModule } from './app.module';
+import { bodyOf, type Config, type Log, Problem, refuseUnstorable } from './platform';
+
+/** Bodies are small; what is larger is refused while it arrives. */
+const LARGEST_BODY = 262_144;
+
+/** Builds the application without listening yet. */
+export async function createApp(config: Config, log: Log): Promise<NestFastifyApplication> {
+  const adapter = new FastifyAdapter({
+    bodyLimit: LARGEST_BODY,
+    forceCloseConnections: 'idle',
+    routerOptions: { maxParamLength: 200 },
+  });
+  const app = await NestFactory.create<NestFastifyApplication>(AppModule.forRoot(config, log), adapter, {
+    logger: log,
+    abortOnError: false,
+  });
+  const fastify = adapter.getInstance();
+  await app.register(helmet, {
+    // The API answers with data; the pages under /docs bring their own inline scripts and styles.
+    contentSecurityPolicy: {
+      directives: {
+        scriptSrc: ["'self'", "'unsafe-inline'"],
+        styleSrc: ["'self'", "'unsafe-inline'"],
+        upgradeInsecureRequests: null,
+      },
+    },
+  });
+  fastify.addHook('preValidation', (request, _reply, done) => {
+    try {
+      refuseUnstorable(request.body);
+      refuseUnstorable(request.query);
+      done();
+    } catch (error) {
+      done(error as Error);
+    }
+  });
+  if (config.role === 'worker') {
+    // A worker is asked for its health and for nothing else.
+    fastify.addHook('onRequest', (request, reply, done) => {
+      if (request.url.startsWith('/health/')) return done();
+      const problem = new Problem('not_found', 'This process is a worker; it serves /health/* only.');
+      void reply
+        .status(404)
+        .type('application/problem+json')
+        .send(JSON.stringify(bodyOf(problem, request.url)));
+    });
+  }
+  SwaggerModule.setup('docs', app, () => describeApi(app), {
+    jsonDocumentUrl: 'openapi.json',
+    yamlDocumentUrl: 'openapi.yaml',
+  });
+  return app;
+}
+
+/** The OpenAPI document, as `/openapi.json` serves it and `docs/openapi.json` keeps it. */
+export function describeApi(app: NestFastifyApplication): OpenAPIObject {
+  const description = new DocumentBuilder()
+    .setTitle('Holdfast')
+    .setDescription(
+      'Scheduling for clinics and practices. Errors are application/problem+json (RFC 9457) with a stable `code`.',
+    )
+    .setVersion('1')
+    .addBearerAuth({ type: 'http', description: 'An API key, which begins with hf_' })
+    .addSecurityRequirements('bearer')
+    .build();
+  return SwaggerModule.createDocument(app, description, {
+    operationIdFactory: (controller, method) => `${controller.replace(/Controller$/, '')}_${method}`,
+  });
+}

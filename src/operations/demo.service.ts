@@ -1,0 +1,94 @@
+import { Injectable } from '@nestjs/common';
+import type { EntityManager } from 'typeorm';
+import { ResourceLanesService, ScheduleRepository } from '../availability';
+import { LocationsService, OrganizationService, PractitionersService, RoomsService, ServicesService } from '../clinic';
+import { Database } from '../platform';
+import { SetupService } from './setup.service';
+
+const ZONE = 'Europe/Berlin';
+const PRACTITIONERS = [
+  'Dr. Ada Berger',
+  'Dr. Bruno Costa',
+  'Dr. Chidi Okafor',
+  'Dr. Dana Lindqvist',
+  'Dr. Emre Yılmaz',
+  'Dr. Fatima Haddad',
+  'Dr. Giulia Romano',
+  'Dr. Hiro Tanaka',
+];
+const ROOMS = ['Room 1', 'Room 2', 'Imaging'];
+
+/** What `demo.json` tells about the demo clinic, but for the address. */
+export interface DemoClinic {
+  organizationId: string;
+  apiKey: string;
+  timeZone: string;
+  locations: Array<{ id: string; name: string }>;
+  practitioners: Array<{ id: string; scheduleId: string; name: string }>;
+  rooms: Array<{ id: string; scheduleId: string; name: string }>;
+  services: Array<{ id: string; key: string; name: string }>;
+}
+
+/** A clinic to try things on: eight practitioners, open Monday to Friday from nine to five, no notice, 90 days ahead. */
+@Injectable()
+export class DemoService {
+  constructor(
+    private readonly database: Database,
+    private readonly setup: SetupService,
+    private readonly organization: OrganizationService,
+    private readonly locations: LocationsService,
+    private readonly lanes: ResourceLanesService,
+    private readonly practitioners: PractitionersService,
+    private readonly rooms: RoomsService,
+    private readonly services: ServicesService,
+    private readonly schedules: ScheduleRepository,
+  ) {}
+
+  /** Seeds the clinic into an empty database; undefined where there is an organization already. */
+  async seed(): Promise<DemoClinic | undefined> {
+    const first = await this.setup.firstOrganization('Demo Clinic', ZONE);
+    if (!first) return undefined;
+    const { organizationId } = first;
+    return this.database.transaction(organizationId, async (tx) => {
+      const main = await this.locations.insert(tx, organizationId, { name: 'Main Street', timeZone: ZONE });
+      const branch = await this.locations.insert(tx, organizationId, { name: 'Riverside', timeZone: ZONE });
+      await this.organization.setDefaultLocation(tx, organizationId, main.id);
+      const practitioners = [];
+      for (const [index, name] of PRACTITIONERS.entries()) {
+        const locationId = index < 6 ? main.id : branch.id;
+        practitioners.push(await this.lane(tx, organizationId, this.practitioners, { name, locationId }));
+      }
+      const rooms = [];
+      for (const name of ROOMS)
+        rooms.push(await this.lane(tx, organizationId, this.rooms, { name, locationId: main.id }));
+      const practitionerIds = practitioners.map((each) => each.id);
+      const services = [];
+      for (const [key, name, durationMinutes] of [
+        ['consultation', 'Consultation', 30],
+        ['follow-up', 'Follow-up', 15],
+      ] as const) {
+        const { id } = await this.services.insert(tx, organizationId, { name, durationMinutes, practitionerIds });
+        services.push({ id, key, name });
+      }
+      const locations = [main, branch].map(({ id, name }) => ({ id, name }));
+      return { ...first, timeZone: ZONE, locations, practitioners, rooms, services };
+    });
+  }
+
+  private async lane(
+    tx: EntityManager,
+    organizationId: string,
+    resources: PractitionersService | RoomsService,
+    fields: { name: string; locationId: string },
+  ): Promise<{ id: string; scheduleId: string; name: string }> {
+    const { id, scheduleId, name } = await this.lanes.insert(tx, organizationId, resources, fields);
+    const weekdays = [1, 2, 3, 4, 5];
+    const open = { startMinute: 9 * 60, endMinute: 17 * 60, locationId: null, validFrom: null, validUntil: null };
+    await this.schedules.replaceHours(
+      tx,
+      await this.schedules.get(tx, scheduleId),
+      weekdays.map((weekday) => ({ weekday, ...open })),
+    );
+    return { id, scheduleId, name };
+  }
+}

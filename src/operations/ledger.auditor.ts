@@ -1,0 +1,190 @@
+import type { EntityManager } from 'typeorm';
+import { type ExceptionSpan, planDays, type ScheduleRules, storedGrid, type WeeklyHours } from '../availability';
+import { type Database, type Interval, Log, openDatabase, union } from '../platform';
+
+/** Something in the data that must not be. */
+export interface Finding {
+  check: string;
+  subject: string;
+  detail: string;
+}
+
+export interface AuditScope {
+  organizationId?: string;
+  scheduleIds?: string[];
+}
+
+/** Audits the ledger of an install from outside of it. */
+export async function auditLedger(databaseUrl: string, scope: AuditScope = {}): Promise<Finding[]> {
+  const { database, close } = await openDatabase(databaseUrl, Log.create('silent'));
+  try {
+    return await audit(database, scope);
+  } finally {
+    await close();
+  }
+}
+
+/**
+ * Recomputes what the ledger has derived and compares: every day row against its rules and claims, every claim against its
+ * appointment, and whether the constraint that has the last word is there. Reads one snapshot, changes nothing.
+ */
+export function audit(database: Database, scope: AuditScope = {}): Promise<Finding[]> {
+  return database.system('audit of the ledger', async (tx) => {
+    await tx.query(`SET LOCAL statement_timeout = '10min'`);
+    const filter = [scope.organizationId ?? null, scope.scheduleIds ?? null];
+    return [
+      ...(await missingConstraint(tx)),
+      ...(await driftedDays(tx, filter)),
+      ...(await overlaps(tx, filter)),
+      ...(await strayClaims(tx, filter)),
+      ...(await brokenHistory(tx, filter)),
+    ];
+  });
+}
+
+const IN_SCOPE = '($1::uuid IS NULL OR organization_id = $1) AND ($2::uuid[] IS NULL OR schedule_id = ANY($2))';
+
+async function missingConstraint(tx: EntityManager): Promise<Finding[]> {
+  const rows = await tx.query<unknown[]>(
+    `SELECT 1 FROM pg_constraint WHERE conrelid = 'claim'::regclass AND conname = 'claim_no_overlap'`,
+  );
+  if (rows.length > 0) return [];
+  return [{ check: 'constraint', subject: 'claim_no_overlap', detail: 'the exclusion constraint is missing' }];
+}
+
+/** Days from the day before yesterday on; what is over is left as it was when rules change. */
+async function driftedDays(tx: EntityManager, filter: unknown[]): Promise<Finding[]> {
+  const days = await tx.query<
+    Array<{
+      schedule_id: string;
+      day: string;
+      covers: Interval[];
+      open: Interval[];
+      taken: Interval[];
+      grid: unknown;
+      due: Interval[];
+    }>
+  >(
+    `SELECT d.schedule_id, d.day, d.covers, d.open, d.taken, d.grid, coalesce((
+       SELECT range_agg(tstzrange(greatest(c.starts_at, lower(d.covers)), least(c.ends_at, upper(d.covers)))) FROM claim c
+       WHERE c.schedule_id = d.schedule_id AND c.starts_at < upper(d.covers) AND c.ends_at > lower(d.covers)
+         AND c.starts_at > lower(d.covers) - interval '72 hours'), '{}') AS due
+     FROM schedule_day d WHERE ${IN_SCOPE} AND upper(d.covers) > now() - interval '1 day'`,
+    filter,
+  );
+  const rules = await rulesOf(tx, [...new Set(days.map((row) => row.schedule_id))]);
+  const findings: Finding[] = [];
+  for (const row of days) {
+    const subject = `${row.schedule_id}/${row.day}`;
+    const [plan] = planDays(rules.get(row.schedule_id)!, [row.day]);
+    const compare = (what: string, found: unknown, due: unknown) => {
+      if (JSON.stringify(found) !== JSON.stringify(due)) {
+        findings.push({
+          check: `day_row_${what}`,
+          subject,
+          detail: `is ${JSON.stringify(found)}, its sources give ${JSON.stringify(due)}`,
+        });
+      }
+    };
+    compare('covers', row.covers, [plan!.covers]);
+    compare('open', union(row.open), plan!.open);
+    compare('taken', union(row.taken), union(row.due));
+    compare('grid', row.grid, storedGrid(plan!.grid));
+  }
+  return findings;
+}
+
+async function rulesOf(tx: EntityManager, scheduleIds: string[]): Promise<Map<string, ScheduleRules>> {
+  const schedules = await tx.query<Array<{ id: string; time_zone: string }>>(
+    'SELECT id, time_zone FROM schedule WHERE id = ANY($1)',
+    [scheduleIds],
+  );
+  const hours = await tx.query<Array<WeeklyHours & { scheduleId: string }>>(
+    `SELECT schedule_id AS "scheduleId", weekday, start_minute AS "startMinute", end_minute AS "endMinute",
+            location_id AS "locationId", valid_from AS "validFrom", valid_until AS "validUntil"
+     FROM schedule_hours h WHERE schedule_id = ANY($1) AND EXISTS (SELECT 1 FROM schedule s WHERE s.id = h.schedule_id AND s.active)`,
+    [scheduleIds],
+  );
+  const exceptions = await tx.query<
+    Array<{ scheduleId: string; starts_at: Date; ends_at: Date; kind: ExceptionSpan['kind'] }>
+  >(
+    `SELECT schedule_id AS "scheduleId", starts_at, ends_at, kind FROM schedule_exception e
+     WHERE schedule_id = ANY($1) AND ends_at > now() - interval '4 days'
+       AND EXISTS (SELECT 1 FROM schedule s WHERE s.id = e.schedule_id AND s.active)`,
+    [scheduleIds],
+  );
+  return new Map(
+    schedules.map(({ id, time_zone: timeZone }) => [
+      id,
+      {
+        timeZone,
+        hours: hours.filter((each) => each.scheduleId === id),
+        exceptions: exceptions
+          .filter((each) => each.scheduleId === id)
+          .map(({ starts_at: start, ends_at: end, kind }) => ({ start: start.getTime(), end: end.getTime(), kind })),
+      },
+    ]),
+  );
+}
+
+async function overlaps(tx: EntityManager, filter: unknown[]): Promise<Finding[]> {
+  const rows = await tx.query<Array<{ schedule_id: string; a: string; b: string }>>(
+    `SELECT schedule_id, holder AS a, next AS b FROM (
+       SELECT schedule_id, holder, ends_at, lead(starts_at) OVER lane AS next_start, lead(holder) OVER lane AS next
+       FROM claim WHERE ${IN_SCOPE} WINDOW lane AS (PARTITION BY schedule_id, seat ORDER BY starts_at, ends_at)) pairs
+     WHERE next_start < ends_at`,
+    filter,
+  );
+  return rows.map((row) => ({
+    check: 'overlapping_claims',
+    subject: row.schedule_id,
+    detail: `of ${row.a} and ${row.b}`,
+  }));
+}
+
+async function strayClaims(tx: EntityManager, filter: unknown[]): Promise<Finding[]> {
+  const orphans = await tx.query<Array<{ holder: string }>>(
+    `SELECT holder FROM claim c WHERE ${IN_SCOPE} AND NOT EXISTS (
+       SELECT 1 FROM appointment a WHERE a.organization_id = c.organization_id AND a.id = c.holder
+         AND a.status IN ('held', 'pending', 'confirmed', 'checked_in'))`,
+    filter,
+  );
+  const unclaimed = await tx.query<Array<{ id: string }>>(
+    `SELECT a.id FROM appointment a JOIN appointment_segment s ON s.organization_id = a.organization_id AND s.appointment_id = a.id
+     WHERE ($1::uuid IS NULL OR a.organization_id = $1) AND ($2::uuid[] IS NULL OR s.schedule_id = ANY($2))
+       AND a.status IN ('held', 'pending', 'confirmed', 'checked_in') AND (a.expires_at IS NULL OR a.expires_at > now())
+       AND NOT EXISTS (SELECT 1 FROM claim c WHERE c.holder = a.id AND c.schedule_id = s.schedule_id
+                         AND c.core_starts_at <= s.starts_at AND c.core_ends_at >= s.ends_at)`,
+    filter,
+  );
+  return [
+    ...orphans.map(({ holder }) => ({
+      check: 'claim_without_appointment',
+      subject: holder,
+      detail: 'occupies time for nobody',
+    })),
+    ...unclaimed.map(({ id }) => ({
+      check: 'appointment_without_claim',
+      subject: id,
+      detail: 'does not occupy its time',
+    })),
+  ];
+}
+
+async function brokenHistory(tx: EntityManager, filter: unknown[]): Promise<Finding[]> {
+  const rows = await tx.query<Array<{ id: string }>>(
+    `SELECT a.id FROM appointment a
+     LEFT JOIN appointment_history h ON h.organization_id = a.organization_id AND h.appointment_id = a.id
+     WHERE ($1::uuid IS NULL OR a.organization_id = $1)
+       AND ($2::uuid[] IS NULL OR EXISTS (SELECT 1 FROM appointment_segment s WHERE s.appointment_id = a.id AND s.schedule_id = ANY($2)))
+     GROUP BY a.id, a.version, a.status
+     HAVING count(h.version) <> a.version OR max(h.version) <> a.version
+         OR (array_agg(h.to_status ORDER BY h.version DESC))[1] <> a.status`,
+    filter,
+  );
+  return rows.map(({ id }) => ({
+    check: 'history',
+    subject: id,
+    detail: 'does not lead to the present version and status',
+  }));
+}
