@@ -221,6 +221,13 @@ async function ownerOf(directory: string): Promise<Account> {
   throw new Error(`The database in ${directory} belongs to another user (uid ${uid}): start Holdfast as that user.`);
 }
 
+/** Whose the files in `dataDir` are to be: its owner's, also when root has done something there once. */
+async function keeperOf(dataDir: string): Promise<Account> {
+  if (!isRoot()) return {};
+  const { uid, gid } = await stat(dataDir);
+  return { uid, gid };
+}
+
 async function readOrMakePassword(dataDir: string, exists: boolean): Promise<string> {
   const file = path.join(dataDir, 'postgres.password');
   try {
@@ -230,7 +237,7 @@ async function readOrMakePassword(dataDir: string, exists: boolean): Promise<str
   }
   if (exists) throw new Error(`${file} is missing, and with it the key to the database: restore it from a backup.`);
   const password = randomBytes(24).toString('hex');
-  await writePrivately(file, `${password}\n`, {});
+  await writePrivately(file, `${password}\n`, await keeperOf(dataDir));
   return password;
 }
 
@@ -300,7 +307,11 @@ async function readPointer(dataDir: string): Promise<Pointer | undefined> {
 async function writePointer({ dataDir, directory, port }: Cluster): Promise<void> {
   const inside = path.relative(dataDir, directory);
   const pointer: Pointer = { directory: inside.startsWith('..') ? directory : inside, port };
-  await writePrivately(path.join(dataDir, 'postgres.json'), `${JSON.stringify(pointer, undefined, 2)}\n`, {});
+  await writePrivately(
+    path.join(dataDir, 'postgres.json'),
+    `${JSON.stringify(pointer, undefined, 2)}\n`,
+    await keeperOf(dataDir),
+  );
 }
 
 // ----------------------------------------------------------------------------------------------------- the server
