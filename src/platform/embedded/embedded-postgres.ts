@@ -193,8 +193,7 @@ async function chooseDirectory(dataDir: string, account: Account, say: (line: st
   if (existsSync(home)) {
     // The pointer to it went with an earlier `dataDir` of this name, and so did its password.
     const aside = `${home}.until-${new Date().toISOString().replaceAll(/[:.]/g, '-')}`;
-    const pid = await serverPid(path.join(home, 'postgres'));
-    if (pid) await stopByPid(pid);
+    await stopOrphan(path.join(home, 'postgres'));
     await rename(home, aside);
     say(`${dataDir} is new; the database of an earlier one of that name now lies in ${aside}`);
   }
@@ -428,10 +427,13 @@ function isRunning(pid: number): boolean {
   }
 }
 
-async function stopByPid(pid: number): Promise<void> {
+/** Stops the server of a cluster whose password is lost. */
+async function stopOrphan(directory: string): Promise<void> {
+  const pid = await serverPid(directory);
+  if (!pid) return;
   // SIGINT is PostgreSQL's fast shutdown.
   process.kill(pid, 'SIGINT');
-  for (let waited = 0; isRunning(pid) && waited < 30_000; waited += 50) await sleep(50);
+  for (let waited = 0; waited < 30_000 && (await serverPid(directory)); waited += 50) await sleep(50);
 }
 
 /** In a file of their own that postgresql.conf includes: what a person sets in postgresql.conf above that line is kept. */
