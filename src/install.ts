@@ -1,8 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { type Config, migrate, type Settings } from './platform';
-import { type EmbeddedPostgres, startEmbeddedPostgres } from './platform/embedded';
+import { type Config, type EmbeddedPostgres, migrate, type Settings, startEmbeddedPostgres } from './platform';
 
 /** An install that is ready to serve: its settings are complete, its database is up. */
 export interface Install {

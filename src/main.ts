@@ -55,13 +55,13 @@ async function listen(app: NestFastifyApplication, { host, port }: Settings): Pr
   }
 }
 
-function portError(error: unknown, host: string, port: number): unknown {
+function portError(error: unknown, host: string, port: number): Error {
   const { code } = error as NodeJS.ErrnoException;
   if (code === 'EADDRINUSE') return new StartError(`Port ${port} on ${host} is taken. Set PORT to a free one.`);
   if (code === 'EACCES') return new StartError(`This user may not listen on port ${port}. Set PORT to one above 1023.`);
   if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND')
     return new StartError(`${host} is no address of this machine. Set HOST.`);
-  return error;
+  return error instanceof Error ? error : new Error(String(error));
 }
 
 function portOf(app: NestFastifyApplication): number {

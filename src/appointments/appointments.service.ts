@@ -177,7 +177,7 @@ export class AppointmentsService {
         ...before,
         status: decision.to,
         version: before.version + 1,
-        updatedAt: new Date(this.clock.now()),
+        updatedAt: this.clock.date(),
       };
       await this.appointments.update(tx, id, {
         status: after.status,
@@ -302,7 +302,7 @@ export class AppointmentsService {
     request: BookingRequest,
     on: { id: string; service: BookableService; lane: PractitionerLane; span: Span; mode: string; patientId: string },
   ): NewAppointment {
-    const now = new Date(this.clock.now());
+    const now = this.clock.date();
     const [startsAt, endsAt] = [new Date(on.span.core.start), new Date(on.span.core.end)];
     const appointment: Appointment = {
       id: on.id,

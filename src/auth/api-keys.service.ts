@@ -74,7 +74,7 @@ export class ApiKeysService {
       role,
       prefix: key.slice(0, 9),
       keyHash: hashOf(key),
-      createdAt: new Date(this.clock.now()),
+      createdAt: this.clock.date(),
       revokedAt: null,
     };
     await tx.withRepository(this.apiKeys).insert(row);
@@ -113,7 +113,7 @@ export class ApiKeysService {
     await this.database.transaction(call.organizationId, async (tx) => {
       const { affected } = await tx
         .withRepository(this.apiKeys)
-        .update({ id, organizationId: call.organizationId }, { revokedAt: new Date(this.clock.now()) });
+        .update({ id, organizationId: call.organizationId }, { revokedAt: this.clock.date() });
       if (affected !== 1) throw Problem.notFound('API key');
     });
     this.known.clear();

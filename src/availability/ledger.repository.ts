@@ -33,8 +33,8 @@ export class ScheduleRepository {
     @InjectRepository(ScheduleException) private readonly exceptions: Repository<ScheduleException>,
   ) {}
 
-  async insert(tx: EntityManager, organizationId: string, timeZone: string): Promise<string> {
-    const [id, now] = [uuidv7(), new Date()];
+  async insert(tx: EntityManager, organizationId: string, timeZone: string, now: Date): Promise<string> {
+    const id = uuidv7();
     await tx
       .withRepository(this.schedules)
       .insert({ id, organizationId, timeZone, active: true, version: 1, createdAt: now, updatedAt: now });

@@ -81,7 +81,7 @@ export class SchedulesService {
       from.timeZone ??
       (from.locationId ? (await this.locations.find(tx, from.locationId)).timeZone : undefined) ??
       (await this.organization.get(tx, organizationId)).timeZone;
-    return this.schedules.insert(tx, organizationId, timeZone);
+    return this.schedules.insert(tx, organizationId, timeZone, this.clock.date());
   }
 
   /**
@@ -90,7 +90,12 @@ export class SchedulesService {
    */
   async close(tx: EntityManager, id: string): Promise<void> {
     const schedule = await this.schedules.lockForEdit(tx, id);
-    await this.schedules.save(tx, { ...schedule, active: false, version: schedule.version + 1, updatedAt: new Date() });
+    await this.schedules.save(tx, {
+      ...schedule,
+      active: false,
+      version: schedule.version + 1,
+      updatedAt: this.clock.date(),
+    });
     await this.replanFrom(tx, schedule, this.firstDayThatMatters([schedule.timeZone]));
   }
 
@@ -119,7 +124,7 @@ export class SchedulesService {
           tx,
           hours.flatMap((each) => each.locationId ?? []),
         );
-        const schedule = { ...before, timeZone, version: before.version + 1, updatedAt: new Date() };
+        const schedule = { ...before, timeZone, version: before.version + 1, updatedAt: this.clock.date() };
         await this.schedules.save(tx, schedule);
         await this.schedules.replaceHours(tx, schedule, hours);
         const from = this.firstDayThatMatters([before.timeZone, timeZone]);
@@ -146,7 +151,7 @@ export class SchedulesService {
           endsAt: new Date(span.end),
           kind: input.kind,
           reason: input.reason ?? null,
-          createdAt: new Date(this.clock.now()),
+          createdAt: this.clock.date(),
         };
         await this.schedules.insertException(tx, exception);
         const affectedAppointments = await this.applyException(tx, schedule, span);
@@ -207,14 +212,14 @@ export class SchedulesService {
   private async edit(tx: EntityManager, call: Call, id: string): Promise<Schedule> {
     const before = await this.schedules.lockForEdit(tx, id);
     requireVersion(call, before.version, true);
-    const schedule = { ...before, version: before.version + 1, updatedAt: new Date() };
+    const schedule = { ...before, version: before.version + 1, updatedAt: this.clock.date() };
     await this.schedules.save(tx, schedule);
     return schedule;
   }
 
   private async applyException(tx: EntityManager, schedule: Schedule, span: Interval): Promise<AffectedAppointment[]> {
     const days = localDays(schedule.timeZone, span);
-    await this.replanFrom(tx, schedule, days[0]!, days.at(-1)!);
+    await this.replanFrom(tx, schedule, days[0]!, days.at(-1));
     const affected = (await this.affected(tx, schedule)).filter(
       (each) => Date.parse(each.startsAt) < span.end && span.start < Date.parse(each.endsAt),
     );

@@ -3,7 +3,7 @@ import { InjectRepository } from '@nestjs/typeorm';
 import { type EntityManager, Repository } from 'typeorm';
 import { uuidv7 } from 'uuidv7';
 import type { Call } from '../auth';
-import { Cursors, Database, Idempotency, type ListQuery, Reply } from '../platform';
+import { Clock, Cursors, Database, Idempotency, type ListQuery, Reply } from '../platform';
 import { Location } from './clinic.entities';
 import { given, Records, showDates } from './records';
 
@@ -21,9 +21,10 @@ export class LocationsService {
     @InjectRepository(Location) repository: Repository<Location>,
     private readonly database: Database,
     private readonly idempotency: Idempotency,
+    private readonly clock: Clock,
     cursors: Cursors,
   ) {
-    this.records = new Records(repository, 'location', cursors);
+    this.records = new Records(repository, 'location', cursors, clock);
   }
 
   create(call: Call, body: NewLocation): Promise<Reply> {
@@ -34,7 +35,7 @@ export class LocationsService {
   }
 
   async insert(tx: EntityManager, organizationId: string, body: NewLocation): Promise<Location> {
-    const now = new Date();
+    const now = this.clock.date();
     const row: Location = {
       id: uuidv7(),
       organizationId,

@@ -2,7 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { InjectRepository } from '@nestjs/typeorm';
 import { type EntityManager, Repository } from 'typeorm';
 import { type Call, requireVersion } from '../auth';
-import { Database, Problem, Reply, showInstant } from '../platform';
+import { Clock, Database, Problem, Reply, showInstant } from '../platform';
 import { Organization } from './clinic.entities';
 import { LocationsService } from './locations.service';
 import { given } from './records';
@@ -15,6 +15,7 @@ export class OrganizationService {
     @InjectRepository(Organization) private readonly organizations: Repository<Organization>,
     private readonly locations: LocationsService,
     private readonly database: Database,
+    private readonly clock: Clock,
   ) {}
 
   async get(tx: EntityManager, id: string): Promise<Organization> {
@@ -40,7 +41,7 @@ export class OrganizationService {
       if (!before) throw Problem.notFound('organization');
       requireVersion(call, before.version);
       if (changes.defaultLocationId) await this.locations.require(tx, [changes.defaultLocationId]);
-      const after = { ...before, ...given(changes), version: before.version + 1, updatedAt: new Date() };
+      const after = { ...before, ...given(changes), version: before.version + 1, updatedAt: this.clock.date() };
       await tx.withRepository(this.organizations).update({ id: before.id }, after);
       return Reply.ok(show(after), after.version);
     });
@@ -50,7 +51,7 @@ export class OrganizationService {
   async create(tx: EntityManager, organization: Pick<Organization, 'id' | 'name' | 'timeZone'>): Promise<void> {
     await tx
       .withRepository(this.organizations)
-      .insert({ ...organization, createdAt: new Date(), updatedAt: new Date() });
+      .insert({ ...organization, createdAt: this.clock.date(), updatedAt: this.clock.date() });
   }
 
   async setDefaultLocation(tx: EntityManager, id: string, defaultLocationId: string): Promise<void> {

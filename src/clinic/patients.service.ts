@@ -5,6 +5,7 @@ import { uuidv7 } from 'uuidv7';
 import type { Call } from '../auth';
 import {
   ConstraintViolation,
+  Clock,
   Cursors,
   Database,
   Idempotency,
@@ -50,9 +51,10 @@ export class PatientsService {
     private readonly outbox: Outbox,
     private readonly log: Log,
     private readonly metrics: Metrics,
+    clock: Clock,
     cursors: Cursors,
   ) {
-    this.records = new Records(repository, 'patient', cursors);
+    this.records = new Records(repository, 'patient', cursors, clock);
   }
 
   /** 201 for the request that made the patient, 200 for every other with that phone. */

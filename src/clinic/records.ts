@@ -8,7 +8,7 @@ import {
   type Repository,
 } from 'typeorm';
 import { type Call, requireVersion } from '../auth';
-import { Cursors, DEFAULT_PAGE, type ListQuery, type Page, Problem, showInstant } from '../platform';
+import { type Clock, type Cursors, DEFAULT_PAGE, type ListQuery, type Page, Problem, showInstant } from '../platform';
 
 /** What all records of a clinic have in common: an owner, a version for `If-Match`, and a soft end. */
 export interface ClinicRecord extends ObjectLiteral {
@@ -30,6 +30,7 @@ export class Records<R extends ClinicRecord> {
     /** What the record is called in messages. */
     readonly noun: string,
     private readonly cursors: Cursors,
+    private readonly clock: Clock,
   ) {}
 
   in(tx: EntityManager): Repository<R> {
@@ -78,21 +79,18 @@ export class Records<R extends ClinicRecord> {
   /** Changes the fields given, under the lock, on the version the caller has seen; raises the version. */
   async change(tx: EntityManager, call: Call, id: string, changes: Partial<R>): Promise<R> {
     const before = await this.lockVersion(tx, id, call);
-    const after: R = { ...before, ...changes, version: before.version + 1, updatedAt: new Date() };
-    await this.in(tx).update(
-      { id } as FindOptionsWhere<R>,
-      {
-        ...changes,
-        version: after.version,
-        updatedAt: after.updatedAt,
-      } as never,
-    );
+    const after: R = { ...before, ...changes, version: before.version + 1, updatedAt: this.clock.date() };
+    await this.in(tx).update({ id } as FindOptionsWhere<R>, {
+      ...changes,
+      version: after.version,
+      updatedAt: after.updatedAt,
+    });
     return after;
   }
 
   /** Ends a record under a lock that waits for everything which refers to it, and which that waits for. */
   async retire(tx: EntityManager, id: string): Promise<void> {
-    await this.in(tx).update({ id } as FindOptionsWhere<R>, { deletedAt: new Date() } as never);
+    await this.in(tx).update({ id } as FindOptionsWhere<R>, { deletedAt: this.clock.date() } as never);
   }
 
   /** A page of the living, in the order of their making. */
@@ -101,7 +99,7 @@ export class Records<R extends ClinicRecord> {
     call: Call,
     query: ListQuery,
     show: (row: R) => T,
-    where: FindOptionsWhere<R> = {} as FindOptionsWhere<R>,
+    where: FindOptionsWhere<R> = {},
   ): Promise<Page<T>> {
     const scope = `${this.noun}/${call.organizationId}`;
     const limit = query.limit ?? DEFAULT_PAGE;

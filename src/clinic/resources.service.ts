@@ -3,7 +3,7 @@ import { InjectRepository } from '@nestjs/typeorm';
 import { type EntityManager, type FindOptionsWhere, IsNull, Repository } from 'typeorm';
 import { uuidv7 } from 'uuidv7';
 import type { Call } from '../auth';
-import { Cursors, Database, type ListQuery, Reply } from '../platform';
+import { Clock, Cursors, Database, type ListQuery, Reply } from '../platform';
 import { Practitioner, Room } from './clinic.entities';
 import { LocationsService } from './locations.service';
 import { given, Records, showDates } from './records';
@@ -25,14 +25,15 @@ class ResourcesService<R extends Practitioner | Room> {
     noun: string,
     private readonly locations: LocationsService,
     private readonly database: Database,
+    private readonly clock: Clock,
     cursors: Cursors,
   ) {
-    this.records = new Records(repository, noun, cursors);
+    this.records = new Records(repository, noun, cursors, clock);
   }
 
   async insert(tx: EntityManager, organizationId: string, scheduleId: string, body: NewResource): Promise<R> {
     if (body.locationId) await this.locations.require(tx, [body.locationId]);
-    const now = new Date();
+    const now = this.clock.date();
     const row = {
       id: uuidv7(),
       organizationId,
@@ -95,9 +96,10 @@ export class PractitionersService extends ResourcesService<Practitioner> {
     @InjectRepository(Practitioner) rows: Repository<Practitioner>,
     locations: LocationsService,
     database: Database,
+    clock: Clock,
     cursors: Cursors,
   ) {
-    super(rows, 'practitioner', locations, database, cursors);
+    super(rows, 'practitioner', locations, database, clock, cursors);
   }
 }
 
@@ -107,9 +109,10 @@ export class RoomsService extends ResourcesService<Room> {
     @InjectRepository(Room) rows: Repository<Room>,
     locations: LocationsService,
     database: Database,
+    clock: Clock,
     cursors: Cursors,
   ) {
-    super(rows, 'room', locations, database, cursors);
+    super(rows, 'room', locations, database, clock, cursors);
   }
 }
 

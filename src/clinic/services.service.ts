@@ -3,7 +3,7 @@ import { InjectRepository } from '@nestjs/typeorm';
 import { type EntityManager, In, Repository } from 'typeorm';
 import { uuidv7 } from 'uuidv7';
 import type { Call } from '../auth';
-import { Cursors, Database, type FieldError, Idempotency, type ListQuery, Problem, Reply } from '../platform';
+import { Clock, Cursors, Database, type FieldError, Idempotency, type ListQuery, Problem, Reply } from '../platform';
 import { Service, ServicePractitioner, ServiceSegment, ServiceSegmentResource } from './clinic.entities';
 import { given, Records, showDates } from './records';
 import { PractitionersService, RoomsService } from './resources.service';
@@ -50,9 +50,10 @@ export class ServicesService {
     private readonly rooms: RoomsService,
     private readonly database: Database,
     private readonly idempotency: Idempotency,
+    private readonly clock: Clock,
     cursors: Cursors,
   ) {
-    this.records = new Records(repository, 'service', cursors);
+    this.records = new Records(repository, 'service', cursors, clock);
   }
 
   create(call: Call, body: ServiceFields): Promise<Reply> {
@@ -63,7 +64,7 @@ export class ServicesService {
   }
 
   async insert(tx: EntityManager, organizationId: string, body: ServiceFields): Promise<FullService> {
-    const now = new Date();
+    const now = this.clock.date();
     const segments = (body.segments ?? []).map(complete);
     const row: Service = {
       id: uuidv7(),

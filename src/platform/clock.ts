@@ -9,4 +9,9 @@ export class Clock {
   now(): number {
     return Date.now();
   }
+
+  /** The same as a Date, as columns want it. */
+  date(): Date {
+    return new Date(this.now());
+  }
 }

@@ -3,6 +3,7 @@ export { CONFIG, type Config, readSettings, type Settings, SettingsError } from 
 export { Cursors, type Page } from './cursor';
 export { Database, LIMITS } from './database';
 export * from './dto';
+export { type EmbeddedPostgres, startEmbeddedPostgres } from './embedded';
 export { ConstraintViolation, type FieldError, Problem, type ProblemCode, TryAgain } from './errors';
 export { fingerprintOf, Idempotency, type IdempotentRequest } from './idempotency';
 export { isDate, isTimeZone, parseInstant, showInstant } from './instants';

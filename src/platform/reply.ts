@@ -32,14 +32,14 @@ export const etag = (version: number): string => `"${version}"`;
 export class ReplyInterceptor implements NestInterceptor {
   intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
     return next.handle().pipe(
-      map((result: unknown) => {
+      map((result: unknown): unknown => {
         if (!(result instanceof Reply)) return result;
         const response = context.switchToHttp().getResponse<FastifyReply>();
         response.status(result.status);
         if (result.headers.location) response.header('Location', result.headers.location);
         if (result.headers.etag) response.header('ETag', result.headers.etag);
         if (result.status === 204) return undefined;
-        if (!result.stored) return result.body;
+        if (!result.stored) return (result as Reply).body;
         if (result.stored.replayed) response.header('Idempotency-Replayed', 'true');
         response.header('Content-Type', 'application/json; charset=utf-8');
         return result.stored.text;

@@ -88,7 +88,7 @@ export async function migrationStatus(settings: Settings & { databaseUrl: string
 }
 
 /** A {@link Database} outside of Nest, for programs that look at an install. */
-export async function openDatabase(url: string, log: Log): Promise<{ database: Database; close(): Promise<void> }> {
+export async function openDatabase(url: string, log: Log): Promise<{ database: Database; close: () => Promise<void> }> {
   const dataSource = new DataSource(connectionOptions(url, 4));
   try {
     await dataSource.initialize();
