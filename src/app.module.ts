@@ -2,10 +2,18 @@ import { type DynamicModule, Module } from '@nestjs/common';
 import { APP_FILTER, APP_INTERCEPTOR, APP_PIPE } from '@nestjs/core';
 import { AppointmentsModule } from './appointments';
 import { AuthModule } from './auth';
-import { AvailabilityModule } from './availability';
+import { AvailabilityJobsModule, AvailabilityModule } from './availability';
 import { ClinicModule } from './clinic';
 import { OperationsModule } from './operations';
-import { type Config, type Log, PlatformModule, ProblemFilter, ReplyInterceptor, requestPipe } from './platform';
+import {
+  type Config,
+  JobsModule,
+  type Log,
+  PlatformModule,
+  ProblemFilter,
+  ReplyInterceptor,
+  requestPipe,
+} from './platform';
 
 /** The whole house. What each room is for stands in ARCHITECTURE.md. */
 @Module({})
@@ -20,6 +28,8 @@ export class AppModule {
         AvailabilityModule,
         AppointmentsModule,
         OperationsModule,
+        // An API process serves requests alone and opens no connection for jobs.
+        ...(config.role === 'api' ? [] : [JobsModule.forRoot(config), AvailabilityJobsModule]),
       ],
       providers: [
         { provide: APP_FILTER, useClass: ProblemFilter },

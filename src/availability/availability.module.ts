@@ -3,6 +3,7 @@ import { TypeOrmModule } from '@nestjs/typeorm';
 import { ClinicModule } from '../clinic';
 import { ResourceLanesController, SchedulesController, SlotsController } from './availability.controllers';
 import { DayGate } from './day-gate';
+import { DayPlanner } from './day-planner.service';
 import { LanesRepository } from './lanes.repository';
 import { ScheduleDayRepository, ScheduleRepository } from './ledger.repository';
 import { Ledger } from './ledger.service';
@@ -13,6 +14,7 @@ import { SlotsService } from './slots.service';
 
 const PROVIDERS = [
   DayGate,
+  DayPlanner,
   LanesRepository,
   Ledger,
   ResourceLanesService,

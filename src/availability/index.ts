@@ -1,3 +1,4 @@
+export { AvailabilityJobsModule } from './availability.jobs';
 export { AvailabilityModule } from './availability.module';
 export { DayGate } from './day-gate';
 export { type ExceptionSpan, localDays, type WeeklyHours } from './hours.rules';

@@ -8,6 +8,7 @@ export { ConstraintViolation, type FieldError, Problem, type ProblemCode, TryAga
 export { fingerprintOf, Idempotency, type IdempotentRequest } from './idempotency';
 export { isDate, isTimeZone, parseInstant, showInstant } from './instants';
 export * from './interval';
+export { JobsModule } from './jobs.module';
 export { Log, type LogFields } from './logging';
 export { Metrics } from './metrics';
 export { Outbox, type OutboxEvent } from './outbox';

@@ -1,8 +1,10 @@
+import { runMigrations } from 'bullmq';
 import { Client } from 'pg';
 import { DataSource } from 'typeorm';
 import { migrations } from '../../migrations';
 import type { Settings } from './config';
 import { Database } from './database';
+import { QUEUE_SCHEMA } from './jobs.module';
 import type { Log } from './logging';
 import { Metrics } from './metrics';
 import './pg-types';
@@ -69,6 +71,7 @@ export async function migrate(
         await dataSource.destroy();
       }
     }
+    if (settings.redisUrl === undefined) await runMigrations(guard, QUEUE_SCHEMA);
     await grantRoles(guard, [url, settings.databaseUrl]);
   } catch (error) {
     throw explain(error, url);
@@ -124,9 +127,23 @@ async function migrationStates(client: Client): Promise<MigrationState[]> {
   ];
 }
 
-/** Lets the logins SET ROLE to the two roles that the policies name. A superuser may anyway. */
+/**
+ * Lets the logins SET ROLE to the two roles that the policies name, and use the queue's tables. Says nothing where they may
+ * already, so a login that owns nothing can start what an owner has migrated.
+ */
 async function grantRoles(owner: Client, urls: readonly string[]): Promise<void> {
   const logins = [...new Set(urls.map((url) => decodeURIComponent(new URL(url).username)).filter(Boolean))];
+  const { rows: strangers } = await owner.query<{ login: string }>(
+    `SELECT rolname AS login FROM pg_roles, pg_namespace n
+     WHERE rolname = ANY($1) AND nspname = $2 AND NOT has_schema_privilege(rolname, n.oid, 'USAGE')`,
+    [logins, QUEUE_SCHEMA],
+  );
+  for (const { login } of strangers) {
+    for (const objects of ['TABLES', 'SEQUENCES', 'FUNCTIONS']) {
+      await owner.query(`GRANT ALL ON ALL ${objects} IN SCHEMA ${QUEUE_SCHEMA} TO ${ident(login)}`);
+    }
+    await owner.query(`GRANT USAGE ON SCHEMA ${QUEUE_SCHEMA} TO ${ident(login)}`);
+  }
   const { rows } = await owner.query<{ login: string; role: string }>(
     `SELECT l.rolname AS login, r.rolname AS role
      FROM pg_roles l, pg_policy p JOIN pg_roles r ON r.oid = ANY(p.polroles)

@@ -42,7 +42,7 @@ export async function startApp(overrides: Partial<Config> & { databaseUrl?: stri
     secretKey: 'a secret for tests only, 32 characters or more',
     databasePoolSize: 12,
     dataDir: '.holdfast',
-    role: 'all',
+    role: 'api',
     logLevel: 'silent',
     ...overrides,
     databaseUrl,

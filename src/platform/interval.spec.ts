@@ -1,0 +1,160 @@
+import fc from 'fast-check';
+import {
+  clip,
+  contains,
+  coveredBy,
+  fromRanges,
+  type Interval,
+  overlaps,
+  overlapsAny,
+  subtract,
+  toMultirange,
+  toRange,
+  union,
+} from './interval';
+
+// The slow model: one bit for each minute of a stretch long enough for anything to happen in.
+const MINUTES = 60;
+const MINUTE = 60_000;
+const ORIGIN = Date.parse('2026-12-01T00:00:00Z');
+type Bits = boolean[];
+
+const at = (minute: number): number => ORIGIN + minute * MINUTE;
+const interval = (start: number, end: number): Interval => ({ start: at(start), end: at(end) });
+const bitsOf = (intervals: readonly Interval[]): Bits =>
+  Array.from({ length: MINUTES }, (_, minute) =>
+    intervals.some((each) => each.start <= at(minute) && at(minute) < each.end),
+  );
+
+/** The normal form of what the bits say: maximal runs, in order. */
+function runsOf(bits: Bits): Interval[] {
+  const runs: Interval[] = [];
+  for (let minute = 0; minute < MINUTES; minute++) {
+    if (!bits[minute]) continue;
+    const start = minute;
+    while (minute < MINUTES && bits[minute]) minute++;
+    runs.push(interval(start, minute));
+  }
+  return runs;
+}
+
+const anInterval = fc
+  .tuple(fc.integer({ min: 0, max: MINUTES }), fc.integer({ min: 0, max: MINUTES }))
+  .map(([a, b]) => interval(Math.min(a, b), Math.max(a, b)));
+const aLongInterval = anInterval.filter((each) => each.start < each.end);
+const anyIntervals = fc.array(anInterval, { maxLength: 8 });
+const aSet = anyIntervals.map(union);
+
+const holds = (property: fc.IPropertyWithHooks<never>): void => fc.assert(property, { numRuns: 1_000 });
+const check = <T extends [unknown, ...unknown[]]>(
+  ...args: [...{ [K in keyof T]: fc.Arbitrary<T[K]> }, (...values: T) => void]
+) => holds(fc.property(...(args as unknown as Parameters<typeof fc.property>)) as never);
+
+describe('sets of intervals, against a bit for each minute', () => {
+  it('union is what either has, in normal form', () => {
+    check(anyIntervals, (intervals: Interval[]) => expect(union(intervals)).toEqual(runsOf(bitsOf(intervals))));
+  });
+
+  it('union leaves its input as it was', () => {
+    check(anyIntervals, (intervals: Interval[]) => {
+      const before = structuredClone(intervals);
+      union(intervals);
+      expect(intervals).toEqual(before);
+    });
+  });
+
+  it('subtract is what the first has and the second has not', () => {
+    check(anyIntervals, anyIntervals, (from: Interval[], without: Interval[]) => {
+      const [has, hasNot] = [bitsOf(from), bitsOf(without)];
+      expect(subtract(from, without)).toEqual(runsOf(has.map((bit, minute) => bit && !hasNot[minute])));
+    });
+  });
+
+  it('clip is what lies within the bounds', () => {
+    check(anyIntervals, anInterval, (intervals: Interval[], bounds: Interval) => {
+      const inside = bitsOf([bounds]);
+      expect(clip(intervals, bounds)).toEqual(runsOf(bitsOf(intervals).map((bit, minute) => bit && inside[minute]!)));
+    });
+  });
+
+  it('coveredBy says whether a set has every minute of an interval', () => {
+    check(aSet, aLongInterval, (set: Interval[], inner: Interval) => {
+      const [has, wanted] = [bitsOf(set), bitsOf([inner])];
+      expect(coveredBy(set, inner)).toBe(wanted.every((bit, minute) => !bit || has[minute]));
+    });
+  });
+
+  it('overlapsAny says whether a set has any minute of an interval', () => {
+    check(aSet, aLongInterval, (set: Interval[], other: Interval) => {
+      const [has, wanted] = [bitsOf(set), bitsOf([other])];
+      expect(overlapsAny(set, other)).toBe(wanted.some((bit, minute) => bit && has[minute]));
+    });
+  });
+});
+
+describe('two intervals', () => {
+  it('that only touch do not overlap', () => {
+    expect(overlaps(interval(0, 10), interval(10, 20))).toBe(false);
+    expect(overlaps(interval(10, 20), interval(0, 10))).toBe(false);
+    expect(overlaps(interval(0, 11), interval(10, 20))).toBe(true);
+  });
+
+  it('contain each other when they are equal', () => {
+    expect(contains(interval(0, 10), interval(0, 10))).toBe(true);
+    expect(contains(interval(0, 10), interval(0, 11))).toBe(false);
+    expect(contains(interval(1, 10), interval(0, 10))).toBe(false);
+  });
+});
+
+describe('the text of ranges', () => {
+  /** As PostgreSQL prints an instant with DateStyle ISO and TimeZone UTC: no fraction of zero, no trailing zeros. */
+  const printed = (time: number): string =>
+    new Date(time)
+      .toISOString()
+      .replace('T', ' ')
+      .replace(/\.?0*Z$/, (fraction) => (fraction.startsWith('.') ? '' : fraction))
+      .replace(/Z$/, '')
+      .concat('+00');
+  const printedRange = ({ start, end }: Interval): string => `["${printed(start)}","${printed(end)}")`;
+
+  const anInstant = fc.integer({ min: Date.parse('0001-01-01T00:00:00Z'), max: Date.parse('9999-12-31T23:59:59.999Z') });
+  const someRanges = fc
+    .uniqueArray(anInstant, { maxLength: 12 })
+    .map((instants) => instants.sort((a, b) => a - b))
+    .map((sorted) =>
+      Array.from({ length: sorted.length >> 1 }, (_, n) => ({ start: sorted[2 * n]!, end: sorted[2 * n + 1]! })),
+    );
+
+  it('is written as PostgreSQL reads it', () => {
+    const [first, second] = [interval(0, 30), interval(45, 50)];
+    expect(toRange(first)).toBe('["2026-12-01T00:00:00.000Z","2026-12-01T00:30:00.000Z")');
+    expect(toMultirange([])).toBe('{}');
+    expect(toMultirange([first, second])).toBe(`{${toRange(first)},${toRange(second)}}`);
+  });
+
+  it.each([
+    ['{}', []],
+    ['["2026-12-01 00:00:00+00","2026-12-01 00:30:00+00")', [interval(0, 30)]],
+    ['{["2026-12-01 00:00:00.5+00","2026-12-01 00:30:00+00")}', [{ start: ORIGIN + 500, end: at(30) }]],
+    [
+      '{["2026-12-01 00:00:00+00","2026-12-01 00:30:00+00"),["2026-12-01 00:45:00+00","2026-12-01 00:50:00+00")}',
+      [interval(0, 30), interval(45, 50)],
+    ],
+  ])('is read as PostgreSQL prints it: %s', (text, ranges) => {
+    expect(fromRanges(text)).toEqual(ranges);
+  });
+
+  it('comes back to the millisecond', () => {
+    check(someRanges, (ranges: Interval[]) => {
+      expect(fromRanges(`{${ranges.map(printedRange).join(',')}}`)).toEqual(ranges);
+      for (const range of ranges) expect(fromRanges(printedRange(range))).toEqual([range]);
+    });
+  });
+
+  it('is written to the millisecond', () => {
+    check(someRanges, (ranges: Interval[]) => {
+      const written = [...toMultirange(ranges).matchAll(/\["([^"]+)","([^"]+)"\)/g)];
+      expect(written.map(([, start, end]) => ({ start: Date.parse(start!), end: Date.parse(end!) }))).toEqual(ranges);
+    });
+  });
+});

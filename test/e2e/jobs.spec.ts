@@ -1,0 +1,36 @@
+import { migrate, readSettings } from '../../src/platform';
+import { seedClinic, startApp } from '../support/app';
+import { createTestDatabase, withClient } from '../support/database';
+
+describe('a worker', () => {
+  it('plans the days to come, on the queue that PostgreSQL keeps, and leaves nothing open when it stops', async () => {
+    const database = await createTestDatabase();
+    const settings = { ...readSettings({}), databaseUrl: database.url };
+    await migrate(settings, () => undefined);
+    const api = await startApp({ databaseUrl: database.url });
+    await seedClinic(api);
+
+    const worker = await startApp({ databaseUrl: database.url, role: 'worker' });
+    await withClient(database.url, async (client) => {
+      const planned = async () => {
+        const { rows } = await client.query<{ schedules: number; days: number }>(
+          'SELECT count(DISTINCT schedule_id)::int AS schedules, count(*)::int AS days FROM schedule_day',
+        );
+        return rows[0]!;
+      };
+      const deadline = Date.now() + 30_000;
+      while ((await planned()).schedules < 11 && Date.now() < deadline)
+        await new Promise((next) => setTimeout(next, 100));
+      // Eight practitioners and three rooms, five weeks each.
+      expect(await planned()).toEqual({ schedules: 11, days: 11 * 36 });
+
+      await worker.stop();
+      await api.stop();
+      const { rows } = await client.query<{ application_name: string }>(
+        `SELECT application_name FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`,
+      );
+      expect(rows).toEqual([]);
+    });
+    await database.drop();
+  });
+});
