@@ -251,7 +251,10 @@ export class AppointmentsService {
       const values = [...guardedClaimValues({ ...claim, scheduleId, day: days[0]!.day }), ...recordValues(booking)];
       const rows = await tx.query<unknown[]>(GUARDED_BOOKING as never, values);
       // Somebody was faster between the reading above and the lock: look again, and lock first this time.
-      if (rows.length === 0) throw new TryAgain('the time was taken meanwhile');
+      if (rows.length === 0) {
+        this.caught('slot', call);
+        throw new TryAgain('the time was taken meanwhile');
+      }
       return this.booked(booking, 'guarded');
     }
     const claimed = await this.ledger.claim(tx, candidates, claim);
