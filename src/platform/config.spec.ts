@@ -117,7 +117,7 @@ describe('.env.example', () => {
   });
 
   it('shows the defaults, and nothing where there is none', () => {
-    const defaults: Record<string, unknown> = environmentSchema.parse({});
+    const defaults = environmentSchema.parse({}) as Record<string, string | number | undefined>;
     const due = Object.keys(environmentSchema.shape).map((name) => [name, String(defaults[name] ?? '')]);
     expect(Object.fromEntries(shown)).toEqual(Object.fromEntries(due));
   });

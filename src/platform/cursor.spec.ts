@@ -65,7 +65,9 @@ describe('a cursor', () => {
   });
 
   it('is refused however wild it is', () => {
-    fc.assert(fc.property(fc.string({ unit: 'binary' }), (text) => expect(read('appointments/one', text)).toEqual(refusal)));
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary' }), (text) => expect(read('appointments/one', text)).toEqual(refusal)),
+    );
   });
 });
 

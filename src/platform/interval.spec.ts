@@ -45,50 +45,65 @@ const aLongInterval = anInterval.filter((each) => each.start < each.end);
 const anyIntervals = fc.array(anInterval, { maxLength: 8 });
 const aSet = anyIntervals.map(union);
 
-const holds = (property: fc.IPropertyWithHooks<never>): void => fc.assert(property, { numRuns: 1_000 });
-const check = <T extends [unknown, ...unknown[]]>(
-  ...args: [...{ [K in keyof T]: fc.Arbitrary<T[K]> }, (...values: T) => void]
-) => holds(fc.property(...(args as unknown as Parameters<typeof fc.property>)) as never);
+const RUNS = { numRuns: 1_000 };
 
 describe('sets of intervals, against a bit for each minute', () => {
   it('union is what either has, in normal form', () => {
-    check(anyIntervals, (intervals: Interval[]) => expect(union(intervals)).toEqual(runsOf(bitsOf(intervals))));
+    fc.assert(
+      fc.property(anyIntervals, (intervals) => expect(union(intervals)).toEqual(runsOf(bitsOf(intervals)))),
+      RUNS,
+    );
   });
 
   it('union leaves its input as it was', () => {
-    check(anyIntervals, (intervals: Interval[]) => {
-      const before = structuredClone(intervals);
-      union(intervals);
-      expect(intervals).toEqual(before);
-    });
+    fc.assert(
+      fc.property(anyIntervals, (intervals) => {
+        const before = structuredClone(intervals);
+        union(intervals);
+        expect(intervals).toEqual(before);
+      }),
+      RUNS,
+    );
   });
 
   it('subtract is what the first has and the second has not', () => {
-    check(anyIntervals, anyIntervals, (from: Interval[], without: Interval[]) => {
-      const [has, hasNot] = [bitsOf(from), bitsOf(without)];
-      expect(subtract(from, without)).toEqual(runsOf(has.map((bit, minute) => bit && !hasNot[minute])));
-    });
+    fc.assert(
+      fc.property(anyIntervals, anyIntervals, (from, without) => {
+        const [has, hasNot] = [bitsOf(from), bitsOf(without)];
+        expect(subtract(from, without)).toEqual(runsOf(has.map((bit, minute) => bit && !hasNot[minute])));
+      }),
+      RUNS,
+    );
   });
 
   it('clip is what lies within the bounds', () => {
-    check(anyIntervals, anInterval, (intervals: Interval[], bounds: Interval) => {
-      const inside = bitsOf([bounds]);
-      expect(clip(intervals, bounds)).toEqual(runsOf(bitsOf(intervals).map((bit, minute) => bit && inside[minute]!)));
-    });
+    fc.assert(
+      fc.property(anyIntervals, anInterval, (intervals, bounds) => {
+        const inside = bitsOf([bounds]);
+        expect(clip(intervals, bounds)).toEqual(runsOf(bitsOf(intervals).map((bit, minute) => bit && inside[minute]!)));
+      }),
+      RUNS,
+    );
   });
 
   it('coveredBy says whether a set has every minute of an interval', () => {
-    check(aSet, aLongInterval, (set: Interval[], inner: Interval) => {
-      const [has, wanted] = [bitsOf(set), bitsOf([inner])];
-      expect(coveredBy(set, inner)).toBe(wanted.every((bit, minute) => !bit || has[minute]));
-    });
+    fc.assert(
+      fc.property(aSet, aLongInterval, (set, inner) => {
+        const [has, wanted] = [bitsOf(set), bitsOf([inner])];
+        expect(coveredBy(set, inner)).toBe(wanted.every((bit, minute) => !bit || has[minute]));
+      }),
+      RUNS,
+    );
   });
 
   it('overlapsAny says whether a set has any minute of an interval', () => {
-    check(aSet, aLongInterval, (set: Interval[], other: Interval) => {
-      const [has, wanted] = [bitsOf(set), bitsOf([other])];
-      expect(overlapsAny(set, other)).toBe(wanted.some((bit, minute) => bit && has[minute]));
-    });
+    fc.assert(
+      fc.property(aSet, aLongInterval, (set, other) => {
+        const [has, wanted] = [bitsOf(set), bitsOf([other])];
+        expect(overlapsAny(set, other)).toBe(wanted.some((bit, minute) => bit && has[minute]));
+      }),
+      RUNS,
+    );
   });
 });
 
@@ -117,7 +132,10 @@ describe('the text of ranges', () => {
       .concat('+00');
   const printedRange = ({ start, end }: Interval): string => `["${printed(start)}","${printed(end)}")`;
 
-  const anInstant = fc.integer({ min: Date.parse('0001-01-01T00:00:00Z'), max: Date.parse('9999-12-31T23:59:59.999Z') });
+  const anInstant = fc.integer({
+    min: Date.parse('0001-01-01T00:00:00Z'),
+    max: Date.parse('9999-12-31T23:59:59.999Z'),
+  });
   const someRanges = fc
     .uniqueArray(anInstant, { maxLength: 12 })
     .map((instants) => instants.sort((a, b) => a - b))
@@ -145,16 +163,22 @@ describe('the text of ranges', () => {
   });
 
   it('comes back to the millisecond', () => {
-    check(someRanges, (ranges: Interval[]) => {
-      expect(fromRanges(`{${ranges.map(printedRange).join(',')}}`)).toEqual(ranges);
-      for (const range of ranges) expect(fromRanges(printedRange(range))).toEqual([range]);
-    });
+    fc.assert(
+      fc.property(someRanges, (ranges) => {
+        expect(fromRanges(`{${ranges.map(printedRange).join(',')}}`)).toEqual(ranges);
+        for (const range of ranges) expect(fromRanges(printedRange(range))).toEqual([range]);
+      }),
+      RUNS,
+    );
   });
 
   it('is written to the millisecond', () => {
-    check(someRanges, (ranges: Interval[]) => {
-      const written = [...toMultirange(ranges).matchAll(/\["([^"]+)","([^"]+)"\)/g)];
-      expect(written.map(([, start, end]) => ({ start: Date.parse(start!), end: Date.parse(end!) }))).toEqual(ranges);
-    });
+    fc.assert(
+      fc.property(someRanges, (ranges) => {
+        const written = [...toMultirange(ranges).matchAll(/\["([^"]+)","([^"]+)"\)/g)];
+        expect(written.map(([, start, end]) => ({ start: Date.parse(start!), end: Date.parse(end!) }))).toEqual(ranges);
+      }),
+      RUNS,
+    );
   });
 });

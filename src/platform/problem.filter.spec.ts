@@ -18,7 +18,8 @@ function answerTo(error: unknown, url = '/v1/patients/7?token=secret') {
   const answer = { status: 0, headers: {} as Record<string, string>, text: '' };
   const response = {
     status: (status: number) => Object.assign(response, { sent: (answer.status = status) }),
-    headers: (headers: Record<string, string>) => Object.assign(response, { sent: Object.assign(answer.headers, headers) }),
+    headers: (headers: Record<string, string>) =>
+      Object.assign(response, { sent: Object.assign(answer.headers, headers) }),
     header: (name: string, value: string) => Object.assign(response, { sent: (answer.headers[name] = value) }),
     send: (text: string) => Object.assign(response, { sent: (answer.text = text) }),
   };

@@ -108,12 +108,15 @@ describe('the validation of requests', () => {
     expect(new Set(pointers.map((each) => each.split('/').slice(0, 2).join('/')))).toEqual(new Set([pointer]));
   });
 
-  it.each([['nothing', undefined], ['null', null], ['a list', []], ['a text', 'x'], ['a number', 5]])(
-    'refuses %s for a body',
-    async (_, value) => {
-      expect((await mistakes(value)).length).toBeGreaterThan(0);
-    },
-  );
+  it.each([
+    ['nothing', undefined],
+    ['null', null],
+    ['a list', []],
+    ['a text', 'x'],
+    ['a number', 5],
+  ])('refuses %s for a body', async (_, value) => {
+    expect((await mistakes(value)).length).toBeGreaterThan(0);
+  });
 
   it('does not show what was sent', async () => {
     expect(JSON.stringify(await mistakes({ name: 'Ada', contact: { phone: 'my-secret' } }))).not.toContain('my-secret');
