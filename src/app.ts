@@ -3,7 +3,7 @@ import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { DocumentBuilder, type OpenAPIObject, SwaggerModule } from '@nestjs/swagger';
 import { AppModule } from './app.module';
-import { bodyOf, type Config, type Log, Problem, refuseUnstorable } from './platform';
+import { bodyOf, type Config, type Log, Problem, refuseOtherThanObject, refuseUnstorable } from './platform';
 
 /** Bodies are small; what is larger is refused while it arrives. */
 const LARGEST_BODY = 262_144;
@@ -18,6 +18,8 @@ export async function createApp(config: Config, log: Log): Promise<NestFastifyAp
   const app = await NestFactory.create<NestFastifyApplication>(AppModule.forRoot(config, log), adapter, {
     logger: log,
     abortOnError: false,
+    // JSON is all that is read here, by the server's own parser.
+    bodyParser: false,
   });
   const fastify = adapter.getInstance();
   await app.register(helmet, {
@@ -30,8 +32,10 @@ export async function createApp(config: Config, log: Log): Promise<NestFastifyAp
       },
     },
   });
+  fastify.removeContentTypeParser('text/plain');
   fastify.addHook('preValidation', (request, _reply, done) => {
     try {
+      refuseOtherThanObject(request.body);
       refuseUnstorable(request.body);
       refuseUnstorable(request.query);
       done();

@@ -284,6 +284,9 @@ export class AppointmentsService {
         decision: decideClaim(days, span),
         busy: days.flatMap((day) => day.taken).reduce((sum, range) => sum + range.end - range.start, 0),
       }));
+    // The zone of a schedule was changed between two of the readings.
+    const moved = decided.some(({ decision }) => !decision.ok && decision.reason === 'day_missing');
+    if (moved) throw new TryAgain('the days of a schedule have moved');
     const free = decided.filter((each) => each.decision.ok).sort((a, b) => a.busy - b.busy);
     if (free.length > 0) return free.map((each) => each.lane);
     const taken = decided

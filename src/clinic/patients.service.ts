@@ -78,7 +78,10 @@ export class PatientsService {
   ): Promise<{ patient: Patient; created: boolean }> {
     if (body.locationId) await this.locations.require(tx, [body.locationId]);
     const wanted = await this.withCallersDefaults(tx, organizationId, body);
-    const known = await this.records.in(tx).findOneBy(livingWith(wanted.phone));
+    // The lock that a booking's foreign key takes anyway, taken early: against being deleted in between.
+    const known = await this.records
+      .in(tx)
+      .findOne({ where: livingWith(wanted.phone), lock: { mode: 'for_key_share' } });
     if (known && !FILLED.some((field) => known[field] === null && wanted[field]))
       return { patient: known, created: false };
 

@@ -85,8 +85,11 @@ class ResourcesService<R extends Practitioner | Room> {
     return this.records.in(tx).existsBy({ locationId, deletedAt: IsNull() } as FindOptionsWhere<R>);
   }
 
-  retire(tx: EntityManager, id: string): Promise<void> {
-    return this.records.retire(tx, id);
+  /** Ends it, and its part in the services that name it. */
+  async retire(tx: EntityManager, id: string): Promise<void> {
+    await this.records.retire(tx, id);
+    await tx.query('DELETE FROM service_practitioner WHERE practitioner_id = $1', [id]);
+    await tx.query('DELETE FROM service_segment_resource WHERE practitioner_id = $1 OR room_id = $1', [id]);
   }
 }
 

@@ -224,7 +224,7 @@ export const InstantParameter = (options: FieldOptions = {}) =>
 
 /** The parameters of every list. */
 export class ListQuery {
-  @WholeParameter({ min: 1, max: 200, optional: true, description: 'Rows a page, 50 unless told' })
+  @WholeParameter({ min: 1, max: 1000, optional: true, description: 'Rows a page, 50 unless told' })
   limit?: number;
 
   @Text({ optional: true, max: 1000, description: 'The nextCursor of the page before' })

@@ -69,8 +69,11 @@ export class Problem extends Error {
 
   /** 400 with the list of mistakes. */
   static invalid(...errors: FieldError[]): Problem {
+    const [first] = errors;
     const detail =
-      errors.length === 1 ? `${errors[0]!.pointer}: ${errors[0]!.detail}` : `${errors.length} mistakes in the request`;
+      errors.length > 1
+        ? `${errors.length} mistakes in the request`
+        : [first?.pointer, first?.detail].filter(Boolean).join(': ');
     return new Problem('validation_failed', detail, { errors });
   }
 

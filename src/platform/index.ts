@@ -17,4 +17,4 @@ export { PlatformModule } from './platform.module';
 export { bodyOf, ProblemFilter } from './problem.filter';
 export { etag, Reply, ReplyInterceptor } from './reply';
 export { migrate, type MigrationState, migrationStatus, openDatabase, SchemaError } from './schema';
-export { IdPipe, refuseUnstorable, requestPipe } from './validation';
+export { IdPipe, refuseOtherThanObject, refuseUnstorable, requestPipe } from './validation';

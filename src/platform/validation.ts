@@ -35,6 +35,12 @@ export class IdPipe implements PipeTransform<string, string> {
   }
 }
 
+/** Every body here is a JSON object, or there is none. */
+export function refuseOtherThanObject(body: unknown): void {
+  if (body === undefined || (typeof body === 'object' && body !== null && !Array.isArray(body))) return;
+  throw Problem.invalid({ pointer: '', detail: 'the body must be a JSON object' });
+}
+
 /**
  * What no field may contain, wherever it stands: NUL characters, which PostgreSQL cannot store, and lone surrogates, which
  * UTF-8 cannot. Also bounds the nesting. Runs on the parsed body before validation, member names included.

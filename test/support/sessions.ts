@@ -50,7 +50,9 @@ export class Stage {
     );
   }
 
+  /** Also lets go of what stands still, so that a failed test does not keep the application from stopping. */
   async close(): Promise<void> {
+    for (const resume of standing) resume();
     for (const session of this.sessions) await session.close();
     await this.watcher.end();
   }
@@ -111,6 +113,9 @@ export async function until(what: string, condition: () => Promise<boolean> | bo
   }
 }
 
+/** What {@link pauseBefore} has stopped and nobody has resumed. */
+const standing = new Set<() => void>();
+
 /** A call of a method that stands still before it begins. */
 export interface Pause {
   /** Resolves when the method was called. */
@@ -126,7 +131,13 @@ export function pauseBefore<T extends object>(target: T, method: string): Pause 
   let arrive!: () => void;
   let resume!: () => void;
   const arrival = new Promise<void>((resolve) => (arrive = resolve));
-  const turn = new Promise<void>((resolve) => (resume = resolve));
+  const turn = new Promise<void>((resolve) => {
+    resume = () => {
+      standing.delete(resume);
+      resolve();
+    };
+    standing.add(resume);
+  });
   const methods = target as Record<string, (...values: unknown[]) => Promise<unknown>>;
   const original = methods[method]!;
   methods[method] = async (...values) => {
