@@ -1,0 +1,289 @@
+import { type Answer, type AppointmentView, type Client, describe, problemOf, type RequestOptions } from './client';
+import {
+  type Booking,
+  checkHistory,
+  type Finding,
+  History,
+  type Life,
+  livesOf,
+  type Outcome,
+  type Wish,
+} from './history';
+import type { Random } from './random';
+import type { Figures, Progress } from './report';
+import { MINUTE, type Practitioner, type Service, type World } from './world';
+
+/** One kind of race. Add a storm as a file of its own beside the others, and name it in `storms/index.ts`. */
+export interface Storm {
+  /** For `--storms`. */
+  name: string;
+  /** For the table. */
+  title: string;
+  defaults: {
+    /** The numbers of clients that it runs with, one row of the table each; `most` is what `--clients` allows. */
+    clients(most: number): number[];
+  };
+  /** Codes of refusals that belong to this race; any other is a violation. */
+  refusals: string[];
+  /** Needs several processes of one install, and spreads its clients over them. */
+  severalProcesses?: boolean;
+  /** Time that was lost can be free again a moment later, so an answer may offer it. */
+  timeComesBack?: boolean;
+  run(ctx: StormContext): Promise<void>;
+}
+
+export interface StormLimits {
+  rounds: number;
+  /** By `performance.now()`. */
+  until: number;
+  signal: AbortSignal;
+}
+
+/** Judges the state of the install, given what the clients know about it. */
+export type Judge = (
+  clients: readonly Client[],
+  lives: readonly Life[],
+) => Promise<{ made: number; findings: Finding[] }>;
+
+const ANSWER_CHECKS = {
+  no5xx: 'no answer is a 5xx but 503 busy',
+  retryAfter: 'busy says when to come back (Retry-After)',
+  problem: 'a refusal is a problem document (RFC 9457)',
+  knownRefusal: 'requests are refused for the reasons of this race alone',
+  alternatives: 'slot_taken carries alternatives',
+  lostTime: 'slot_taken does not offer the time that was just lost',
+  asAsked: 'an acknowledged booking is the one that was asked for',
+  cancelled: 'an acknowledged cancellation reads as cancelled',
+};
+
+/** What a storm works with: clients, times and numbers of the test location, the record of what happens, the verdicts. */
+export class StormContext {
+  readonly history = new History();
+  private round = 0;
+  private wishes = 0;
+  private lastRefusalAt: number | undefined;
+
+  constructor(
+    readonly storm: Storm,
+    readonly clients: readonly Client[],
+    readonly world: World,
+    readonly random: Random,
+    private readonly figures: Figures,
+    private readonly judge: Judge,
+    private readonly limits: StormLimits,
+    private readonly progress: Progress,
+  ) {}
+
+  /** Runs the rounds; whenever the test location is used up, and at the end, everything is checked and freed again. */
+  async eachRound(work: (round: number) => Promise<void>): Promise<void> {
+    for (let round = 0; round < this.limits.rounds; round++) {
+      if (this.limits.signal.aborted || performance.now() > this.limits.until) break;
+      if (!this.world.hasRoom || this.history.size > 20_000) await this.settle();
+      this.round++;
+      this.progress.update(
+        `${this.storm.title}, ${this.clients.length} clients: round ${round + 1} of ${this.limits.rounds}, ` +
+          `${this.figures.attempts} requests, ${this.figures.winners} winners, ${this.figures.violations.length} violations`,
+      );
+      await work(round);
+      this.figures.rounds++;
+    }
+    if (this.limits.signal.aborted) return;
+    await this.settle();
+    // A server that sends everybody away breaks no promise, but then nothing was shown either.
+    this.expect('the storm has winners', this.figures.winners > 0, () => `none in ${this.figures.rounds} rounds`);
+  }
+
+  /** All clients at once: connections first, then the start signal; one request of each is meant. */
+  async volley<T>(clients: readonly Client[], act: (client: Client, index: number) => Promise<T>): Promise<T[]> {
+    await this.ready(clients);
+    this.lastRefusalAt = undefined;
+    const releasedAt = performance.now();
+    const results = await Promise.all(clients.map(act));
+    if (this.lastRefusalAt !== undefined) this.figures.lastLoser.add(this.lastRefusalAt - releasedAt);
+    return results;
+  }
+
+  /** Opens the connections that requests are to be sent on in a moment. */
+  async ready(clients: readonly Client[]): Promise<void> {
+    await Promise.all(clients.map((client) => client.warm()));
+  }
+
+  /** A booking to be sent, with every choice made already: its body is the same however often it is sent. */
+  wish(what: { service: Service; startsAt: number; phone: string; practitioner?: Practitioner }): Wish {
+    const requestId = `${this.world.tag}-${this.storm.name}-${this.clients.length}-${this.round}-${++this.wishes}`;
+    return {
+      ...what,
+      requestId,
+      // Callers with a key and callers without one meet in every race.
+      key: this.random.chance(0.5) ? requestId : undefined,
+      body: {
+        serviceId: what.service.id,
+        ...(what.practitioner ? { practitionerId: what.practitioner.id } : {}),
+        // One instant has many spellings; all of them mean the same slot.
+        startsAt: showInstant(what.startsAt, this.random.pick([0, 60, -300, 330])),
+        patient: { phone: what.phone, name: `${this.world.tag} patient` },
+        metadata: { prove: this.world.tag, request: requestId },
+      },
+    };
+  }
+
+  /** Sends a booking and records what came of it. */
+  async book(client: Client, wish: Wish): Promise<Booking & { answer: Answer }> {
+    const answer = await client.request('POST', '/v1/appointments', {
+      body: wish.body,
+      headers: wish.key === undefined ? {} : { 'idempotency-key': wish.key },
+    });
+    const replayed = answer.headers['idempotency-replayed'] === 'true';
+    const { outcome, code } = this.count(answer, replayed ? 'replayed' : undefined);
+    const appointment = outcome === 'ok' ? (answer.body as AppointmentView) : undefined;
+    const { startedAt, endedAt } = answer;
+    const booking = { round: this.round, outcome, code, startedAt, endedAt, wish, appointment, replayed, answer };
+    this.history.bookings.push(booking);
+    if (appointment) this.expectAsAsked(wish, answer, appointment);
+    if (code === 'slot_taken') this.expectAlternatives(wish, answer);
+    return booking;
+  }
+
+  async cancel(client: Client, appointmentId: string): Promise<Outcome> {
+    const path = `/v1/appointments/${appointmentId}/cancel`;
+    const answer = await client.request('POST', path, { body: { reason: 'prove' } });
+    const { outcome, code } = this.count(answer, answer.status === 200 ? 'cancelled' : undefined);
+    const { startedAt, endedAt } = answer;
+    this.history.cancellations.push({ round: this.round, outcome, code, startedAt, endedAt, appointmentId });
+    if (outcome === 'ok') {
+      const { status, version } = answer.body as AppointmentView;
+      this.expect(
+        ANSWER_CHECKS.cancelled,
+        status === 'cancelled' && version === 2,
+        () => `${status}, version ${version}`,
+      );
+    }
+    return outcome;
+  }
+
+  /** Any other request of the race. `note` names a 2xx that is no winner. */
+  async send(
+    client: Client,
+    method: string,
+    path: string,
+    options: RequestOptions,
+    note: (answer: Answer) => string | undefined = () => undefined,
+  ): Promise<Answer & { outcome: Outcome; code?: string }> {
+    const answer = await client.request(method, path, options);
+    return { ...answer, ...this.count(answer, note(answer)) };
+  }
+
+  expect(check: string, holds: boolean, detail: () => string): void {
+    this.figures.checks++;
+    if (!holds) this.figures.violation(check, `round ${this.round}: ${detail()}`);
+  }
+
+  /**
+   * Of these bookings exactly as many won as there was room, or as asked if fewer did. Whoever was told `busy`, or to slow
+   * down, has not taken part; an unknown outcome may be a winner.
+   */
+  expectWinners(bookings: readonly Booking[], room: number): void {
+    const winners = bookings.filter((booking) => booking.outcome === 'ok').length;
+    const unknown = bookings.filter((booking) => booking.outcome === 'unknown').length;
+    const taken = bookings.filter((booking) => booking.code === 'slot_taken').length;
+    // Whoever was told that the time is taken can rely on it that others have it.
+    const due = taken > 0 ? room : Math.min(room, winners + unknown);
+    this.expect(
+      'as many winners as there is room, no more and no fewer',
+      winners <= room && winners + unknown >= due,
+      () => `${winners} winners and ${taken} told slot_taken where there was room for ${room}`,
+    );
+  }
+
+  /** Checks everything that was done since the last time, then frees the time and the numbers for the next rounds. */
+  private async settle(): Promise<void> {
+    this.progress.update(`${this.storm.title}, ${this.clients.length} clients: checking`);
+    const lives = livesOf(this.history);
+    const ofHistory = checkHistory(this.history);
+    const ofState = await this.judge(this.clients, lives);
+    this.figures.checks += ofHistory.made + ofState.made;
+    for (const { check, detail } of [...ofHistory.findings, ...ofState.findings]) this.figures.violation(check, detail);
+    await this.world.tidy(this.clients);
+    this.history.clear();
+  }
+
+  private count(answer: Answer, note: string | undefined): { outcome: Outcome; code?: string } {
+    const { outcome, code } = this.judgeAnswer(answer);
+    this.figures.count(outcome, answer.status, answer.endedAt - answer.startedAt, outcome === 'ok' ? note : code);
+    if (outcome === 'refused') this.lastRefusalAt = Math.max(this.lastRefusalAt ?? 0, answer.endedAt);
+    return { outcome, code };
+  }
+
+  private judgeAnswer(answer: Answer): { outcome: Outcome; code?: string } {
+    const { status, headers } = answer;
+    if (status >= 200 && status < 300) return { outcome: 'ok' };
+    if (status === 0) return { outcome: 'unknown', code: 'no_answer' };
+    const code = problemOf(answer).code ?? `status_${status}`;
+    if (status === 503 && code === 'busy') {
+      this.expect(ANSWER_CHECKS.retryAfter, headers['retry-after'] !== undefined, () => describe(answer));
+      return { outcome: 'refused', code };
+    }
+    this.expect(ANSWER_CHECKS.no5xx, status < 500, () => describe(answer));
+    if (status >= 500) return { outcome: 'unknown', code };
+    const isProblem = headers['content-type']?.startsWith('application/problem+json') ?? false;
+    this.expect(ANSWER_CHECKS.problem, isProblem && code !== `status_${status}`, () => describe(answer));
+    const known = code === 'rate_limited' || this.storm.refusals.includes(code);
+    this.expect(ANSWER_CHECKS.knownRefusal, known, () => describe(answer));
+    return { outcome: 'refused', code };
+  }
+
+  private expectAsAsked(wish: Wish, answer: Answer, appointment: AppointmentView): void {
+    const differences = differencesFrom(wish, appointment);
+    if (answer.status !== 201) differences.push(`status ${answer.status}`);
+    if (appointment.status !== 'confirmed' || appointment.version !== 1)
+      differences.push(`${appointment.status}, version ${appointment.version}`);
+    if (answer.headers.etag !== '"1"') differences.push(`ETag ${answer.headers.etag ?? 'missing'}`);
+    if (!answer.headers.location?.endsWith(`/v1/appointments/${appointment.id}`))
+      differences.push(`Location ${answer.headers.location ?? 'missing'}`);
+    this.expect(ANSWER_CHECKS.asAsked, differences.length === 0, () => `${appointment.id}: ${differences.join(', ')}`);
+  }
+
+  private expectAlternatives(wish: Wish, answer: Answer): void {
+    const { alternatives } = problemOf(answer);
+    const wellFormed = Array.isArray(alternatives) && alternatives.length <= 3;
+    this.expect(ANSWER_CHECKS.alternatives, wellFormed, () => answer.text.slice(0, 300));
+    if (!wellFormed || this.storm.timeComesBack) return;
+    const lost = alternatives.find(
+      ({ startsAt, practitionerId }) =>
+        Date.parse(startsAt) === wish.startsAt && (wish.practitioner?.id ?? practitionerId) === practitionerId,
+    );
+    this.expect(ANSWER_CHECKS.lostTime, lost === undefined, () => `${lost?.startsAt} of ${lost?.practitionerId}`);
+  }
+}
+
+/** In what an appointment differs from the booking that made it; the empty list if in nothing. */
+export function differencesFrom(wish: Wish, appointment: AppointmentView): string[] {
+  const { service, practitioner, startsAt, requestId } = wish;
+  const [segment] = appointment.segments;
+  const pairs: Array<[what: string, is: unknown, expected: unknown]> = [
+    ['startsAt', Date.parse(appointment.startsAt), startsAt],
+    ['endsAt', Date.parse(appointment.endsAt), startsAt + service.durationMinutes * MINUTE],
+    ['serviceId', appointment.serviceId, service.id],
+    ['segments', appointment.segments.length, 1],
+    ['the request in metadata', appointment.metadata?.['request'], requestId],
+    ['practitioner', segment?.practitionerId, practitioner?.id ?? segment?.practitionerId],
+  ];
+  const eligible = service.practitioners.some(({ id, scheduleId }) => {
+    return id === segment?.practitionerId && scheduleId === segment.scheduleId;
+  });
+  return [
+    ...pairs
+      .filter(([, is, expected]) => is !== expected)
+      .map(([what, is, expected]) => `${what} is ${String(is)} instead of ${String(expected)}`),
+    ...(eligible ? [] : ['a practitioner who does not offer the service']),
+  ];
+}
+
+/** An instant as RFC 3339 with the given offset, in minutes. */
+function showInstant(instant: number, offset: number): string {
+  const local = new Date(instant + offset * MINUTE).toISOString().slice(0, 19);
+  if (offset === 0) return `${local}Z`;
+  const [hours, minutes] = [Math.floor(Math.abs(offset) / 60), Math.abs(offset) % 60];
+  const pad = (value: number) => String(value).padStart(2, '0');
+  return `${local}${offset < 0 ? '-' : '+'}${pad(hours)}:${pad(minutes)}`;
+}

@@ -1,0 +1,192 @@
+import type { Answer, Client } from '../client';
+import type { Booking } from '../history';
+import type { Storm, StormContext } from '../storm';
+import { FULL_HOURS, type Hours, MINUTE, weekly } from '../world';
+
+const HOUR = 60 * MINUTE;
+
+export const hoursEdited: Storm = {
+  name: 'hours-edited',
+  title: 'hours and exceptions edited while booked',
+  defaults: { clients: (most) => [Math.min(most, 20)] },
+  refusals: ['slot_taken', 'outside_hours', 'invalid_transition', 'version_stale'],
+  timeComesBack: true,
+  run: (ctx) => ctx.eachRound((round) => editWhileBooked(ctx, round)),
+};
+
+/** A time that was closed by one edit and opened again by the next; both with the clients' clock. */
+interface Closure {
+  from: number;
+  until: number;
+  closing: Answer;
+  opening?: Answer;
+}
+
+/** One editor closes and opens parts of a day, over the weekly hours and by exceptions, while everybody books on it. */
+async function editWhileBooked(ctx: StormContext, round: number): Promise<void> {
+  const { world, random } = ctx;
+  const editor = ctx.clients[0]!;
+  const bookers = ctx.clients.slice(1);
+  const day = world.takeDay();
+  const schedule = `/v1/schedules/${world.edited.scheduleId}`;
+  const tag = new VersionTag(ctx, editor, schedule);
+  const hours = (hours: Hours) => tag.edit('PUT', `${schedule}/hours`, { timeZone: 'UTC', hours });
+  const pause = () => new Promise((resolve) => setTimeout(resolve, 5 + random.below(20)));
+
+  await ctx.ready(ctx.clients);
+  await tag.read();
+  await raceOfEditors(ctx, tag, `${schedule}/hours`);
+
+  const closures: Closure[] = [];
+  const edits = async () => {
+    await pause();
+    // Afternoons close for all weeks.
+    const noon = 12 + random.below(6);
+    const closing = await hours(weekly('06:00', `${noon}:00`));
+    const byHours: Closure = { from: day + noon * HOUR, until: day + 24 * HOUR, closing };
+    closures.push(byHours);
+    await pause();
+    byHours.opening = await hours(round % 2 === 0 ? FULL_HOURS : weekly('06:00', '14:00', '14:00', '22:00'));
+    await pause();
+    // Two hours close on this day alone.
+    const from = day + (8 + random.below(12)) * HOUR;
+    const added = await tag.edit('POST', `${schedule}/exceptions`, {
+      startsAt: new Date(from).toISOString(),
+      endsAt: new Date(from + 2 * HOUR).toISOString(),
+      kind: 'closed',
+      reason: 'prove',
+    });
+    const byException: Closure = { from, until: from + 2 * HOUR, closing: added };
+    closures.push(byException);
+    await pause();
+    const { id } = added.body as { id: string };
+    byException.opening = await tag.edit('DELETE', `${schedule}/exceptions/${id}`);
+    await pause();
+  };
+
+  const bookings: Booking[] = [];
+  const cancelledFrom = new Map<string, number>();
+  const editing = { done: false };
+  const books = async (client: Client) => {
+    while (!editing.done) {
+      const startsAt = day + 6 * HOUR + random.below(32) * 30 * MINUTE;
+      const { edited } = world.services;
+      const wish = ctx.wish({
+        service: edited,
+        practitioner: world.edited,
+        startsAt,
+        phone: world.phoneOf(client.number),
+      });
+      const booking = await ctx.book(client, wish);
+      bookings.push(booking);
+      // Most go again, so that there is always something to book.
+      if (!booking.appointment || random.chance(0.3)) continue;
+      cancelledFrom.set(booking.appointment.id, performance.now());
+      await ctx.cancel(client, booking.appointment.id);
+    }
+  };
+  await Promise.all([
+    edits().finally(() => {
+      editing.done = true;
+    }),
+    ...bookers.map(books),
+  ]);
+  judgeClosures(ctx, closures, bookings, cancelledFrom);
+}
+
+/** Follows the schedule's version from edit to edit: with one editor, no edit is ever based on an old one. */
+class VersionTag {
+  private tag = '';
+
+  constructor(
+    private readonly ctx: StormContext,
+    private readonly editor: Client,
+    private readonly schedule: string,
+  ) {}
+
+  get header() {
+    return { 'if-match': this.tag };
+  }
+
+  async read(): Promise<void> {
+    this.tag = (await this.editor.must('GET', this.schedule)).headers.etag ?? '';
+  }
+
+  async edit(method: string, path: string, body?: unknown): Promise<Answer> {
+    const answer = await this.ctx.send(this.editor, method, path, { body, headers: this.header });
+    this.ctx.expect(
+      'an edit based on the present version is accepted: bookings never raise it',
+      answer.outcome !== 'refused' || answer.code === 'busy' || answer.code === 'rate_limited',
+      () => `${answer.status} ${answer.text.slice(0, 200)}`,
+    );
+    if (answer.outcome !== 'ok') throw new Error(`${method} ${path}: ${answer.status} ${answer.text.slice(0, 200)}`);
+    if (answer.headers.etag === undefined) await this.read();
+    else this.tag = answer.headers.etag;
+    return answer;
+  }
+}
+
+/** Two editors start from one version: one is served, the other is told that it was too late. */
+async function raceOfEditors(ctx: StormContext, tag: VersionTag, path: string): Promise<void> {
+  const body = { timeZone: 'UTC', hours: FULL_HOURS };
+  const options = { body, headers: tag.header };
+  const answers = await Promise.all(ctx.clients.slice(0, 2).map((client) => ctx.send(client, 'PUT', path, options)));
+  const served = answers.filter(({ outcome }) => outcome === 'ok').length;
+  const stale = answers.filter(({ status, code }) => status === 412 && code === 'version_stale').length;
+  const certain = answers.every(
+    ({ outcome, code }) => outcome !== 'unknown' && code !== 'busy' && code !== 'rate_limited',
+  );
+  ctx.expect(
+    'of two edits of one version, one is made and one is told version_stale',
+    !certain || (served === 1 && stale === 1),
+    () => answers.map(({ status }) => status).join(' and '),
+  );
+  await tag.read();
+}
+
+function judgeClosures(
+  ctx: StormContext,
+  closures: Closure[],
+  bookings: Booking[],
+  cancelledFrom: ReadonlyMap<string, number>,
+): void {
+  for (const closure of closures) {
+    const { closing, opening } = closure;
+    const affected = new Set(affectedBy(closing));
+    const inside = bookings.filter((booking) => overlapsClosure(booking, closure));
+    for (const { appointment, startedAt, endedAt } of inside.filter(({ outcome }) => outcome === 'ok')) {
+      const id = appointment!.id;
+      ctx.expect(
+        'nobody is booked into time that is closed',
+        !(startedAt > closing.endedAt && opening !== undefined && endedAt < opening.startedAt),
+        () => `${id} at ${appointment!.startsAt}`,
+      );
+      const stayed = (cancelledFrom.get(id) ?? Infinity) > closing.endedAt;
+      ctx.expect(
+        'an edit that closes time names the bookings in it (affectedAppointments)',
+        !(endedAt < closing.startedAt && stayed) || affected.has(id),
+        () => `${id} at ${appointment!.startsAt} is missing`,
+      );
+    }
+  }
+  for (const { code, wish, startedAt, endedAt } of bookings) {
+    if (code !== 'outside_hours') continue;
+    ctx.expect(
+      'only time that is closed is refused as outside the hours',
+      closures.some((closure) => {
+        const after = closure.opening?.endedAt ?? Infinity;
+        return overlapsClosure({ wish }, closure) && endedAt > closure.closing.startedAt && startedAt < after;
+      }),
+      () => new Date(wish.startsAt).toISOString(),
+    );
+  }
+}
+
+const overlapsClosure = ({ wish }: Pick<Booking, 'wish'>, { from, until }: Closure): boolean =>
+  wish.startsAt < until && from < wish.startsAt + wish.service.durationMinutes * MINUTE;
+
+/** Ids, or representations that carry them. */
+function affectedBy(edit: Answer): string[] {
+  const { affectedAppointments = [] } = edit.body as { affectedAppointments?: Array<string | { id: string }> };
+  return affectedAppointments.map((item) => (typeof item === 'string' ? item : item.id));
+}
