@@ -358,7 +358,13 @@ const contradict = (a: WeeklyHours, b: WeeklyHours): boolean =>
   (a.validFrom ?? '') <= (b.validUntil ?? '9999-12-31') &&
   (b.validFrom ?? '') <= (a.validUntil ?? '9999-12-31');
 
+/** The years for which a clinic can have plans; beyond them calendars are not what they are now. */
+const [EARLIEST, LATEST] = [Date.UTC(1970, 0, 2), Date.UTC(2200, 0, 1)];
+
 function checkException(span: Interval): void {
+  if (span.start < EARLIEST || span.end > LATEST) {
+    throw Problem.invalid({ pointer: '/startsAt', detail: 'must lie between 1970 and 2200, as must endsAt' });
+  }
   if (span.start >= span.end) throw Problem.invalid({ pointer: '/endsAt', detail: 'must be after startsAt' });
   if (span.end - span.start > 1096 * DAY)
     throw Problem.invalid({ pointer: '/endsAt', detail: 'must be at most 1096 days after startsAt' });
