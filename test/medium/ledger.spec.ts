@@ -224,6 +224,17 @@ describe('the ledger', () => {
       expect(await audit(2)).toEqual([]);
     });
 
+    it('lets one of two edits of the hours through, the other is based on an old version', async () => {
+      const editor = await stage.session();
+      await editor.run('BEGIN');
+      await editor.run('SELECT 1 FROM schedule WHERE id = $1 FOR NO KEY UPDATE', [scheduleOf(2)]);
+      const race = [setHours(2, '09:00', '13:00'), setHours(2, '13:00', '17:00')];
+      await stage.waiting(2);
+      await editor.run('COMMIT');
+      expect(statuses(await Promise.all(race))).toEqual([200, 412]);
+      expect(await audit(2)).toEqual([]);
+    });
+
     it('makes an edit of hours wait, which then tells of the booking', async () => {
       const day = newDay();
       expect((await setHours(2, '09:00', '17:00')).status).toBe(200);
