@@ -157,16 +157,21 @@ describe('the gate to a day', () => {
       await Promise.all(after);
     });
 
-    it('does not end work that has come in', async () => {
+    it('does not end work that has come in, nor the wait of somebody behind it', async () => {
       const people = crowd(gateFor(2));
-      const both = [people.come('a'), people.come('b')];
+      const all = [people.come('a'), people.come('b')];
       await tick();
       await people.go('a');
-      jest.advanceTimersByTime(10 * LIMITS.budget);
+      jest.advanceTimersByTime(100);
+      all.push(people.come('c'));
+      // The time at which the second would have given up, had it not come in.
+      jest.advanceTimersByTime(LIMITS.budget - 50);
       await tick();
       expect(people.inside).toEqual(['b']);
       await people.go('b');
-      await expect(Promise.all(both)).resolves.toEqual(['a', 'b']);
+      expect(people.inside).toEqual(['c']);
+      await people.go('c');
+      await expect(Promise.all(all)).resolves.toEqual(['a', 'b', 'c']);
     });
   });
 });

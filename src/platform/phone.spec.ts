@@ -9,6 +9,8 @@ describe('a phone number', () => {
     ['+49 (0)151 12345678', '+4915112345678'],
     ['+1 212/555.0123', '+12125550123'],
     ['+977 984-1234567', '+9779841234567'],
+    // Of the right length, though nobody was ever given such a one.
+    ['+1 212 000 0123', '+12120000123'],
   ])('%s is %s', (text, number) => {
     expect(normalizePhone(text)).toBe(number);
   });

@@ -124,7 +124,7 @@ describe('the validation of requests', () => {
 
   it('reads numbers of a query string', async () => {
     expect(await accept({ limit: '5' }, ListQuery, 'query')).toEqual({ limit: 5 });
-    for (const limit of ['0', '201', '5.5', '1e2', ' 5', '', '5x', ['5', '6']]) {
+    for (const limit of ['0', '1001', '5.5', '1e2', ' 5', '', '5x', ['5', '6']]) {
       expect((await mistakes({ limit }, ListQuery, 'query')).map((each) => each.pointer)).toEqual(['/limit']);
     }
   });
