@@ -1,0 +1,131 @@
+import { request } from 'node:http';
+import type { Client } from 'pg';
+import type { Answer, Caller, TestApp } from './app';
+import { openClient } from './database';
+
+/** What a problem says, in the form that tests compare. */
+export function problemOf({ status, headers, body }: Answer) {
+  return {
+    status,
+    type: headers.get('content-type')?.split(';')[0],
+    code: body?.code,
+    pointers: (body?.errors ?? []).map((error: { pointer: string }) => error.pointer),
+  };
+}
+
+/** What {@link problemOf} must be; `pointers` are among those told. */
+export const problem = (status: number, code: string, ...pointers: string[]) => ({
+  status,
+  type: 'application/problem+json',
+  code,
+  pointers: pointers.length === 0 ? expect.any(Array) : expect.arrayContaining(pointers),
+});
+
+/** A query of its own connection, past row-level security. */
+export interface Sql {
+  (text: string, values?: unknown[]): Promise<any[]>; // eslint-disable-line @typescript-eslint/no-explicit-any -- rows as they come
+  close(): Promise<void>;
+}
+
+export async function openSql(target: TestApp): Promise<Sql> {
+  const client: Client = await openClient(target.databaseUrl);
+  const query = async (text: string, values?: unknown[]) => (await client.query<object>(text, values)).rows;
+  return Object.assign(query, { close: () => client.end() });
+}
+
+/** What stands in every table: the number of rows and a digest of them. Equal before and after means nothing was written. */
+export async function contentsOf(sql: Sql): Promise<Record<string, string>> {
+  const tables = await sql(
+    `SELECT format('%I', relname) AS name FROM pg_class
+     WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') ORDER BY relname`,
+  );
+  const states = await sql(
+    tables
+      .map(({ name }) => {
+        // Publishing an event is no effect of a request.
+        const row = name === 'outbox_event' ? 't.id::text' : 't::text';
+        return `SELECT '${name}' AS name, count(*) || ' ' || coalesce(md5(string_agg(${row}, E'\\n' ORDER BY ${row})), '') AS state FROM ${name} t`;
+      })
+      .join(' UNION ALL '),
+  );
+  return Object.fromEntries(states.map(({ name, state }) => [name, state]));
+}
+
+/** A request as `fetch` would not send it: a header several times (a list), any content type or none, a body in chunks. */
+export function sendRaw(
+  url: string,
+  options: { method: string; headers?: Record<string, string | string[]>; body?: string | string[] },
+): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const outgoing = request(url, { method: options.method, headers: options.headers, agent: false });
+    outgoing.on('error', reject);
+    outgoing.on('response', (response) => {
+      const chunks: Buffer[] = [];
+      response.on('data', (chunk: Buffer) => chunks.push(chunk));
+      response.on('error', reject);
+      response.on('end', () => {
+        const text = Buffer.concat(chunks).toString();
+        const headers = new Headers();
+        for (const [name, value] of Object.entries(response.headers)) headers.set(name, String(value));
+        const json = /json/.test(headers.get('content-type') ?? '');
+        resolve({ status: response.statusCode ?? 0, headers, body: json ? JSON.parse(text) : text });
+      });
+    });
+    if (Array.isArray(options.body)) for (const chunk of options.body) outgoing.write(chunk);
+    outgoing.end(Array.isArray(options.body) ? undefined : options.body);
+  });
+}
+
+let phones = 10_000_000;
+
+/** A phone number that nobody else in this file has. */
+export const newPhone = (): string => `+49151${phones++}`;
+
+/** Weekly hours round the clock. */
+export const ALWAYS = [1, 2, 3, 4, 5, 6, 7].map((weekday) => ({ weekday, start: '00:00', end: '24:00' }));
+
+/** Makes what a test needs through the API, and shows what the API answered. */
+export const maker = (call: Caller) => {
+  const post = async (path: string, body: object) => {
+    const answer = await call('POST', path, { body });
+    if (answer.status !== 201) throw new Error(`POST ${path}: ${answer.status} ${JSON.stringify(answer.body)}`);
+    return answer.body;
+  };
+  const setHours = async (scheduleId: string, hours: object[], timeZone = 'Europe/Berlin') => {
+    const answer = await call('PUT', `/v1/schedules/${scheduleId}/hours`, {
+      body: { timeZone, hours },
+      headers: { 'If-Match': '*' },
+    });
+    if (answer.status !== 200) throw new Error(`hours: ${answer.status} ${JSON.stringify(answer.body)}`);
+    return answer;
+  };
+  return {
+    location: (fields: object = {}) =>
+      post('/v1/locations', { name: 'Old Town', timeZone: 'Europe/Berlin', ...fields }),
+    practitioner: async ({
+      hours = ALWAYS,
+      timeZone = 'Europe/Berlin',
+      ...fields
+    }: { hours?: object[]; timeZone?: string; [field: string]: unknown } = {}) => {
+      const made = await post('/v1/practitioners', { name: 'Dr. Example', timeZone, ...fields });
+      await setHours(made.scheduleId, hours, timeZone);
+      return made;
+    },
+    room: (fields: object = {}) => post('/v1/rooms', { name: 'Room 9', ...fields }),
+    service: (practitionerIds: string[], fields: object = {}) =>
+      post('/v1/services', { name: 'Check-up', durationMinutes: 30, practitionerIds, ...fields }),
+    patient: (fields: object = {}) => post('/v1/patients', { phone: newPhone(), ...fields }),
+    setHours,
+    exception: (scheduleId: string, fields: object, ifMatch = '*') =>
+      call('POST', `/v1/schedules/${scheduleId}/exceptions`, { body: fields, headers: { 'If-Match': ifMatch } }),
+    /** Books for a new patient unless told; answers with the whole answer, for it may be a refusal. */
+    book: (fields: object) =>
+      call('POST', '/v1/appointments', {
+        body: { ...('patientId' in fields ? {} : { patient: { phone: newPhone() } }), ...fields },
+      }),
+  };
+};
+
+/** The same local date `days` from now, at a time of day in UTC. */
+export const inDays = (days: number, time = '00:00'): string =>
+  `${new Date(Date.now() + days * 86_400_000).toISOString().slice(0, 10)}T${time}:00Z`;
