@@ -3,7 +3,15 @@ import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { DocumentBuilder, type OpenAPIObject, SwaggerModule } from '@nestjs/swagger';
 import { AppModule } from './app.module';
-import { bodyOf, type Config, type Log, Problem, refuseOtherThanObject, refuseUnstorable } from './platform';
+import {
+  bodyOf,
+  type Config,
+  type Log,
+  Problem,
+  refuseInheritedNames,
+  refuseOtherThanObject,
+  refuseUnstorable,
+} from './platform';
 
 /** Bodies are small; what is larger is refused while it arrives. */
 const LARGEST_BODY = 262_144;
@@ -13,6 +21,14 @@ export async function createApp(config: Config, log: Log): Promise<NestFastifyAp
   const adapter = new FastifyAdapter({
     bodyLimit: LARGEST_BODY,
     forceCloseConnections: 'idle',
+    // What the router cannot read does not reach the filter that makes problems.
+    frameworkErrors: (error, request, reply) => {
+      const problem = Problem.invalid({ pointer: 'path', detail: error.message });
+      void reply
+        .status(problem.status)
+        .type('application/problem+json')
+        .send(JSON.stringify(bodyOf(problem, request.url)));
+    },
     routerOptions: { maxParamLength: 200 },
   });
   const app = await NestFactory.create<NestFastifyApplication>(AppModule.forRoot(config, log), adapter, {
@@ -38,6 +54,8 @@ export async function createApp(config: Config, log: Log): Promise<NestFastifyAp
       refuseOtherThanObject(request.body);
       refuseUnstorable(request.body);
       refuseUnstorable(request.query);
+      refuseInheritedNames(request.body);
+      refuseInheritedNames(request.query);
       done();
     } catch (error) {
       done(error as Error);

@@ -216,6 +216,7 @@ export class AppointmentsService {
     const service = await this.lanes.service(tx, request.serviceId, 'for booking');
     const lanes = await this.lanes.lanes(tx, service.id, request.practitionerId);
     if (request.patientId) await this.patients.lockForBooking(tx, request.patientId);
+    if (request.patient) await this.patients.requireReferences(tx, request.patient);
     const mode = request.mode ?? service.modes[0]!;
     if (!service.modes.includes(mode)) {
       throw Problem.invalid({ pointer: '/mode', detail: `this service is offered as: ${service.modes.join(', ')}` });

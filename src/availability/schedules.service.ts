@@ -362,9 +362,10 @@ const contradict = (a: WeeklyHours, b: WeeklyHours): boolean =>
 const [EARLIEST, LATEST] = [Date.UTC(1970, 0, 2), Date.UTC(2200, 0, 1)];
 
 function checkException(span: Interval): void {
-  if (span.start < EARLIEST || span.end > LATEST) {
-    throw Problem.invalid({ pointer: '/startsAt', detail: 'must lie between 1970 and 2200, as must endsAt' });
-  }
+  const errors: FieldError[] = [];
+  if (span.start < EARLIEST) errors.push({ pointer: '/startsAt', detail: 'must not be before 1970' });
+  if (span.end > LATEST) errors.push({ pointer: '/endsAt', detail: 'must not be after 2199' });
+  if (errors.length > 0) throw Problem.invalid(...errors);
   if (span.start >= span.end) throw Problem.invalid({ pointer: '/endsAt', detail: 'must be after startsAt' });
   if (span.end - span.start > 1096 * DAY)
     throw Problem.invalid({ pointer: '/endsAt', detail: 'must be at most 1096 days after startsAt' });

@@ -53,7 +53,7 @@ export class ResourceChangeDto {
 class PriceDto {
   @Whole({ min: 0, max: 1_000_000_000, description: 'In minor units' })
   amount: number;
-  @Text({ min: 3, max: 3, example: 'EUR' })
+  @Text({ min: 3, max: 3, pattern: /^[A-Z]{3}$/, example: 'EUR', description: 'ISO 4217' })
   currency: string;
 }
 

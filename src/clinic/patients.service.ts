@@ -60,11 +60,17 @@ export class PatientsService {
   /** 201 for the request that made the patient, 200 for every other with that phone. */
   async create(call: Call, body: PatientFields): Promise<Reply> {
     return this.idempotency.transaction(call, async (tx) => {
+      await this.requireReferences(tx, body);
       const { patient, created } = await this.upsert(tx, call.organizationId, body);
       return created
         ? Reply.created('/v1/patients', showPatient(patient), patient.version)
         : Reply.ok(showPatient(patient), patient.version);
     });
+  }
+
+  /** Refuses a location that is none, before anything is decided on. */
+  async requireReferences(tx: EntityManager, body: { locationId?: string | null }): Promise<void> {
+    if (body.locationId) await this.locations.require(tx, [body.locationId]);
   }
 
   /**
@@ -76,7 +82,6 @@ export class PatientsService {
     organizationId: string,
     body: PatientFields,
   ): Promise<{ patient: Patient; created: boolean }> {
-    if (body.locationId) await this.locations.require(tx, [body.locationId]);
     const wanted = await this.withCallersDefaults(tx, organizationId, body);
     // The lock that a booking's foreign key takes anyway, taken early: against being deleted in between.
     const known = await this.records
@@ -148,7 +153,7 @@ export class PatientsService {
   async change(call: Call, id: string, changes: Partial<PatientFields>): Promise<Reply> {
     try {
       return await this.database.transaction(call.organizationId, async (tx) => {
-        if (changes.locationId) await this.locations.require(tx, [changes.locationId]);
+        await this.requireReferences(tx, changes);
         const row = await this.records.change(tx, call, id, given(changes));
         return Reply.ok(showPatient(row), row.version);
       });

@@ -48,8 +48,8 @@ function field(options: FieldOptions, schema: ApiPropertyOptions, ...rules: Prop
 const rule = (name: string, accepts: (value: unknown) => boolean, message: string): PropertyDecorator =>
   ValidateBy({ name, validator: { validate: accepts, defaultMessage: () => message } });
 
-export const Text = (options: FieldOptions & { max?: number; min?: number } = {}) => {
-  const { min = 1, max = 200 } = options;
+export const Text = (options: FieldOptions & { max?: number; min?: number; pattern?: RegExp } = {}) => {
+  const { min = 1, max = 200, pattern } = options;
   const words = rule(
     'text',
     (value) => typeof value === 'string' && (min === 0 || value.trim().length > 0),
@@ -60,21 +60,28 @@ export const Text = (options: FieldOptions & { max?: number; min?: number } = {}
     { type: String, minLength: min, maxLength: max },
     words,
     Length(min, max, { message: `must have ${min} to ${max} characters` }),
+    ...(pattern ? [Matches(pattern, { message: `must match ${pattern.source}` })] : []),
   );
 };
 
 export const Id = (options: FieldOptions = {}) =>
-  field(options, { type: String, format: 'uuid' }, rule('id', isId, 'must be a UUID'));
+  applyDecorators(
+    Transform(({ value }: { value: unknown }) => lowerCase(value)),
+    field(options, { type: String, format: 'uuid' }, rule('id', isId, 'must be a UUID')),
+  );
 
 export const Ids = (options: FieldOptions & { min?: number; max?: number } = {}) =>
-  field(
-    options,
-    { type: [String], format: 'uuid' },
-    IsArray({ message: 'must be a list' }),
-    ArrayMinSize(options.min ?? 0, { message: `must have at least ${options.min ?? 0} entries` }),
-    ArrayMaxSize(options.max ?? 500, { message: `must have at most ${options.max ?? 500} entries` }),
-    ArrayUnique({ message: 'must not name anything twice' }),
-    ValidateBy({ name: 'id', validator: { validate: isId, defaultMessage: () => 'must be UUIDs' } }, { each: true }),
+  applyDecorators(
+    Transform(({ value }: { value: unknown }) => (Array.isArray(value) ? value.map(lowerCase) : value)),
+    field(
+      options,
+      { type: [String], format: 'uuid' },
+      IsArray({ message: 'must be a list' }),
+      ArrayMinSize(options.min ?? 0, { message: `must have at least ${options.min ?? 0} entries` }),
+      ArrayMaxSize(options.max ?? 500, { message: `must have at most ${options.max ?? 500} entries` }),
+      ArrayUnique({ message: 'must not name anything twice' }),
+      ValidateBy({ name: 'id', validator: { validate: isId, defaultMessage: () => 'must be UUIDs' } }, { each: true }),
+    ),
   );
 
 export const Whole = (options: FieldOptions & { min: number; max: number }) =>
@@ -191,11 +198,24 @@ export const ListOf = (type: new () => object, options: FieldOptions & { max: nu
     Type(() => type),
   );
 
+/**
+ * A client's own JSON on its way through the transformer, which would stumble over members such as `constructor`. The
+ * request pipe seals what stands under `metadata`; {@link Metadata} opens it again.
+ */
+class Sealed {
+  constructor(readonly json: string) {}
+}
+
+export const sealed = (value: unknown): unknown => (isPlainObject(value) ? new Sealed(JSON.stringify(value)) : value);
+
+const unsealed = (value: unknown): unknown => (value instanceof Sealed ? JSON.parse(value.json) : value);
+
 /** Any JSON object of the client's own, at most `maxBytes` as JSON. */
 export const Metadata = (options: FieldOptions & { maxBytes: number }) =>
   field(
     options,
     { type: 'object', additionalProperties: true },
+    Transform(({ obj, key }: { obj: Record<string, unknown>; key: string }) => unsealed(obj[key])),
     IsObject({ message: 'must be an object' }),
     rule(
       'size',
@@ -232,6 +252,9 @@ export class ListQuery {
 }
 
 export const DEFAULT_PAGE = 50;
+
+// UUIDs are read in capitals too, and written in small letters (RFC 9562, 4).
+const lowerCase = (value: unknown): unknown => (typeof value === 'string' ? value.toLowerCase() : value);
 
 const isId = (value: unknown): boolean =>
   typeof value === 'string' && /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i.test(value);

@@ -2,7 +2,28 @@ export { Clock } from './clock';
 export { CONFIG, type Config, readSettings, type Settings, SettingsError } from './config';
 export { Cursors, type Page } from './cursor';
 export { Database, LIMITS } from './database';
-export * from './dto';
+export {
+  DEFAULT_PAGE,
+  Email,
+  Flag,
+  Id,
+  Ids,
+  Instant,
+  InstantParameter,
+  ListOf,
+  ListQuery,
+  LocalDate,
+  LocalTime,
+  Metadata,
+  Nested,
+  OneOf,
+  Phone,
+  Text,
+  Texts,
+  TimeZone,
+  Whole,
+  WholeParameter,
+} from './dto';
 export { type EmbeddedPostgres, startEmbeddedPostgres } from './embedded';
 export { ConstraintViolation, type FieldError, Problem, type ProblemCode, TryAgain } from './errors';
 export { fingerprintOf, Idempotency, type IdempotentRequest } from './idempotency';
@@ -17,4 +38,4 @@ export { PlatformModule } from './platform.module';
 export { bodyOf, ProblemFilter } from './problem.filter';
 export { etag, Reply, ReplyInterceptor } from './reply';
 export { migrate, type MigrationState, migrationStatus, openDatabase, SchemaError } from './schema';
-export { IdPipe, refuseOtherThanObject, refuseUnstorable, requestPipe } from './validation';
+export { IdPipe, refuseInheritedNames, refuseOtherThanObject, refuseUnstorable, requestPipe } from './validation';

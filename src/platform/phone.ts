@@ -8,5 +8,5 @@ import { parsePhoneNumberFromString } from 'libphonenumber-js';
 export function normalizePhone(text: string): string | undefined {
   if (!/^\+[\d\s().\-/]{5,30}$/.test(text)) return undefined;
   const parsed = parsePhoneNumberFromString(text);
-  return parsed?.isPossible() ? parsed.number : undefined;
+  return parsed?.isPossible() && /^\+[1-9]\d{5,14}$/.test(parsed.number) ? parsed.number : undefined;
 }

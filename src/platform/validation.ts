@@ -1,18 +1,33 @@
-import { Injectable, type PipeTransform, ValidationPipe } from '@nestjs/common';
+import { type ArgumentMetadata, Injectable, type PipeTransform, ValidationPipe } from '@nestjs/common';
 import type { ValidationError } from 'class-validator';
+import { sealed } from './dto';
 import { type FieldError, Problem } from './errors';
 
 /** Validates bodies and queries against their classes. Unknown fields are refused; all mistakes are told at once. */
-export const requestPipe = (): ValidationPipe =>
-  new ValidationPipe({
-    transform: true,
-    whitelist: true,
-    forbidNonWhitelisted: true,
-    forbidUnknownValues: true,
-    stopAtFirstError: true,
-    validationError: { target: false, value: false },
-    exceptionFactory: (errors) => Problem.invalid(...errors.flatMap((error) => flatten(error, ''))),
-  });
+class RequestPipe extends ValidationPipe {
+  constructor() {
+    super({
+      transform: true,
+      whitelist: true,
+      forbidNonWhitelisted: true,
+      forbidUnknownValues: true,
+      stopAtFirstError: true,
+      validationError: { target: false, value: false },
+      exceptionFactory: (errors) => Problem.invalid(...errors.flatMap((error) => flatten(error, ''))),
+    });
+  }
+
+  override transform(value: unknown, argument: ArgumentMetadata): Promise<unknown> {
+    const body = argument.type === 'body' && typeof value === 'object' && value !== null ? { ...value } : value;
+    if (typeof body === 'object' && body !== null && 'metadata' in body) body.metadata = sealed(body.metadata);
+    return super.transform(body, argument) as Promise<unknown>;
+  }
+
+  /** What this would remove silently has been refused before, but for metadata, which stays as it was sent. */
+  protected override stripProtoKeys(): void {}
+}
+
+export const requestPipe = (): ValidationPipe => new RequestPipe();
 
 function flatten(error: ValidationError, parent: string): FieldError[] {
   const pointer = `${parent}/${error.property.replaceAll('~', '~0').replaceAll('/', '~1')}`;
@@ -39,6 +54,19 @@ export class IdPipe implements PipeTransform<string, string> {
 export function refuseOtherThanObject(body: unknown): void {
   if (body === undefined || (typeof body === 'object' && body !== null && !Array.isArray(body))) return;
   throw Problem.invalid({ pointer: '', detail: 'the body must be a JSON object' });
+}
+
+/**
+ * Members that are called like those of every object (`constructor`, `toString`): no request has such a field, and the
+ * validator, which looks them up on the prototype, would not notice. A client's own metadata may contain them.
+ */
+export function refuseInheritedNames(value: unknown, pointer = ''): void {
+  if (value === null || typeof value !== 'object') return;
+  for (const [name, member] of Object.entries(value)) {
+    if (name in Object.prototype)
+      throw Problem.invalid({ pointer: `${pointer}/${name}`, detail: 'is not a field of this request' });
+    if (name !== 'metadata') refuseInheritedNames(member, `${pointer}/${name}`);
+  }
 }
 
 /**

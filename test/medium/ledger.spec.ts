@@ -105,6 +105,35 @@ describe('the ledger', () => {
     return session;
   };
 
+  describe('within a day', () => {
+    it('is decided by the day row: of several guarded bookings one gets through, and the constraint has nothing to do', async () => {
+      const day = newDay();
+      await materialise(1, at(day, '15:00'));
+      const caught = await metric('exclusion_constraint');
+      const holder = await holdDays([1], day);
+      const race = ['10:00', '10:00', '10:15', '09:45'].map((time) => book({ who: 1, at: at(day, time) }));
+      await stage.waiting(4);
+      await holder.run('COMMIT');
+
+      expect(statuses(await Promise.all(race))).toEqual([201, 409, 409, 409]);
+      expect(await metric('exclusion_constraint')).toBe(caught);
+      expect(await audit(1)).toEqual([]);
+    });
+
+    it('books neighbours that wait for each other, all of them', async () => {
+      const day = newDay();
+      await materialise(1, at(day, '15:00'));
+      const holder = await holdDays([1], day);
+      const race = ['10:00', '10:30', '11:00', '11:30'].map((time) => book({ who: 1, at: at(day, time) }));
+      await stage.waiting(4);
+      await holder.run('COMMIT');
+
+      expect(statuses(await Promise.all(race))).toEqual([201, 201, 201, 201]);
+      expect(await takenOn(1, day)).toEqual([`${hhmm(at(day, '10:00'))}-${hhmm(at(day, '12:00'))}`]);
+      expect(await audit(1)).toEqual([]);
+    });
+  });
+
   describe('across midnight', () => {
     beforeAll(async () => {
       expect((await setHours(0, '00:00', '24:00')).status).toBe(200);
@@ -254,9 +283,9 @@ describe('the ledger', () => {
 
   describe('a zone that changes while its schedule is booked', () => {
     const away = 'America/New_York';
-    const change = async (who: number, start: string, end: string, booking: () => Promise<Answer>) => {
+    const change = async (who: number, start: string, end: string, booking: () => Promise<Answer>, zone = away) => {
       const pause = pauseBefore(app.app.get(ScheduleDayRepository, { strict: false }), 'replan');
-      const edit = setHours(who, start, end, away);
+      const edit = setHours(who, start, end, zone);
       await pause.reached;
       // The schedule and its days are locked and changed, but nothing is committed: the booking plans in the old zone.
       const answer = booking();
@@ -288,13 +317,47 @@ describe('the ledger', () => {
       expect(await audit(3)).toEqual([]);
     });
 
-    it('is noticed by the locking form as well, which begins again', async () => {
+    it('is noticed by the locking form as well, which begins again with the days as they are now', async () => {
       const day = newDay();
-      for (const who of [3, 4]) expect((await setHours(who, '00:00', '24:00')).status).toBe(200);
-      for (const who of [3, 4]) await materialise(who, at(day, '12:00'));
-      const answer = await change(3, '00:00', '24:00', () => book({ at: at(day, '00:30') }));
+      for (const who of [0, 4]) expect((await setHours(who, '00:00', '24:00')).status).toBe(200);
+      for (const who of [0, 4]) await materialise(who, at(day, '12:00'));
+      // The first of several who are free moves to another zone; he is still free, and still the first.
+      const answer = await change(0, '00:00', '24:00', () => book({ at: at(day, '00:30') }));
       expect(answer.status).toBe(201);
-      expect(await audit(3, 4)).toEqual([]);
+      expect(answer.body.segments[0].scheduleId).toBe(scheduleOf(0));
+      expect(await audit(0, 4)).toEqual([]);
+    });
+
+    it('is noticed where it moves midnight between a booking and its buffer', async () => {
+      const day = newDay();
+      const { body: service } = await clinic.call('POST', '/v1/services', {
+        body: {
+          name: 'With a buffer',
+          durationMinutes: 30,
+          bufferBeforeMinutes: 30,
+          practitionerIds: [clinic.practitioners[4]!.id],
+        },
+      });
+      expect((await setHours(4, '00:00', '24:00')).status).toBe(200);
+      await materialise(4, at(day, '12:00'));
+      // In Berlin both lie on one day; in London, an hour behind, the buffer lies on the day before.
+      const startsAt = at(day, '01:15');
+      const answer = await change(
+        4,
+        '00:00',
+        '24:00',
+        () =>
+          clinic.call('POST', '/v1/appointments', {
+            body: { serviceId: service.id, startsAt, patient: { phone: `+49151${20_000_000 + callers++}` } },
+          }),
+        'Europe/London',
+      );
+      expect(answer.status).toBe(201);
+      const before = Temporal.PlainDate.from(day).subtract({ days: 1 }).toString();
+      const midnight = hhmm(at(day, '00:00', 'Europe/London'));
+      expect(await takenOn(4, before)).toEqual([`${hhmm(at(day, '00:45'))}-${midnight}`]);
+      expect(await takenOn(4, day)).toEqual([`${midnight}-${hhmm(at(day, '01:45'))}`]);
+      expect(await audit(4)).toEqual([]);
     });
   });
 

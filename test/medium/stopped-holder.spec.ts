@@ -34,6 +34,11 @@ const HOLDER = `
     process.exit(0);
   })();`;
 
+interface DatabaseInside {
+  findRoles(): Promise<{ app: string }>;
+  opening(kind: 'write', role: string, organizationId: string): string;
+}
+
 describe('a holder of the lock that stands still', () => {
   let app: TestApp;
   let clinic: Clinic;
@@ -85,10 +90,8 @@ describe('a holder of the lock that stands still', () => {
 
   /** Starts the process, and resolves when it holds the day row. */
   async function startHolder(who: number, day: string): Promise<AsyncIterator<string>> {
-    const database = app.app.get(Database, { strict: false }) as unknown as {
-      findRoles(): Promise<{ app: string }>;
-      opening(kind: 'write', role: string, organizationId: string): string;
-    };
+    // What Holdfast's own transactions begin with: role, organization, time-outs.
+    const database = app.app.get<unknown, DatabaseInside>(Database, { strict: false });
     const opening = database.opening('write', (await database.findRoles()).app, clinic.organizationId);
     holder = spawn(
       process.execPath,
