@@ -2,6 +2,7 @@ import helmet from '@fastify/helmet';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { DocumentBuilder, type OpenAPIObject, SwaggerModule } from '@nestjs/swagger';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import { AppModule } from './app.module';
 import {
   bodyOf,
@@ -22,7 +23,7 @@ export async function createApp(config: Config, log: Log): Promise<NestFastifyAp
     bodyLimit: LARGEST_BODY,
     forceCloseConnections: 'idle',
     // What the router cannot read does not reach the filter that makes problems.
-    frameworkErrors: (error, request, reply) => {
+    frameworkErrors: (error: Error, request: FastifyRequest, reply: FastifyReply) => {
       const problem = Problem.invalid({ pointer: 'path', detail: error.message });
       void reply
         .status(problem.status)

@@ -275,8 +275,12 @@ export const SQL_CHECKS: SqlCheck[] = [
         SELECT *, CASE WHEN active THEN ((weekly + opened) - closed) * whole::tstzmultirange ELSE '{}' END AS openable
         FROM sources
       )
-      SELECT format('schedule %s on %s: covers %s, open %s instead of %s, taken %s instead of %s',
-                    schedule_id, day, covers, open, openable, taken, claimed)
+      SELECT format('schedule %s on %s:', schedule_id, day)
+          || CASE WHEN covers <> whole THEN format(' covers %s instead of %s', covers, whole) ELSE '' END
+          || CASE WHEN open <> openable THEN format(' open %s instead of %s', open, openable) ELSE '' END
+          || CASE WHEN NOT taken @> claimed THEN format(' lacks %s, which is claimed', claimed - taken) ELSE '' END
+          || CASE WHEN NOT taken <@ claimed_or_expired
+               THEN format(' has %s as taken, which nobody claims', taken - claimed_or_expired) ELSE '' END
       FROM reckoned
       WHERE covers <> whole OR open <> openable OR NOT taken @> claimed OR NOT taken <@ claimed_or_expired`,
   },
@@ -340,9 +344,9 @@ export const SQL_CHECKS: SqlCheck[] = [
 
 const ACKNOWLEDGED = 'every acknowledged booking is in the database, as it was acknowledged';
 const UNEXPLAINED = 'every occupying row was acknowledged, or its outcome is unknown';
-const DAY_ROWS = "the app's own auditor finds every day row equal to its sources";
+const AUDITED = "the app's own auditor finds nothing: every day row is equal to its sources, the constraint is there";
 
-export const DATABASE_CHECKS = [...SQL_CHECKS.map(({ name }) => name), ACKNOWLEDGED, UNEXPLAINED, DAY_ROWS];
+export const DATABASE_CHECKS = [...SQL_CHECKS.map(({ name }) => name), ACKNOWLEDGED, UNEXPLAINED, AUDITED];
 
 interface Row {
   id: string;
@@ -405,7 +409,7 @@ export class LedgerReader {
     });
     const options = { organizationId: world.organizationId, scheduleIds: world.schedules };
     for (const { check, subject, detail } of await auditLedger(this.databaseUrl, options)) {
-      findings.push({ check: DAY_ROWS, detail: `${check}: ${subject}: ${detail}` });
+      findings.push({ check: AUDITED, detail: `${check}: ${subject}: ${detail}` });
     }
     return { made: DATABASE_CHECKS.length, findings };
   }
