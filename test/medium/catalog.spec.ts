@@ -1,0 +1,366 @@
+import { DataSource } from 'typeorm';
+import { uuidv7 } from 'uuidv7';
+import { Database } from '../../src/platform';
+import { addOrganization, type Clinic, seedClinic, startApp, type TestApp, workday } from '../support/app';
+import { Stage, type Session } from '../support/sessions';
+
+/** Tables without row-level security, and why they need none. */
+const EXEMPT: Record<string, string> = {
+  migrations: 'which migrations ran; no data of any organization',
+};
+
+/**
+ * What the database itself promises about organizations and history, read from its catalog and tried out. Each check is a
+ * query for offences, and is seen red: the offence is planted and must be reported.
+ */
+describe('the catalog', () => {
+  let app: TestApp;
+  let clinic: Clinic;
+  let other: { organizationId: string; apiKey: string };
+  let stage: Stage;
+  let roles: { app: string; system: string };
+  const open: Session[] = [];
+  beforeAll(async () => {
+    app = await startApp({ databasePoolSize: 4 });
+    clinic = await seedClinic(app);
+    other = await addOrganization(app);
+    stage = await Stage.open(app.databaseUrl);
+    const rows = await stage.look<{ policy: string; role: string }>(
+      `SELECT polname AS policy, rolname AS role FROM pg_policy JOIN pg_roles r ON r.oid = ANY(polroles)
+       WHERE polrelid = 'appointment'::regclass`,
+    );
+    const role = (policy: string) => rows.find((row) => row.policy === policy)!.role;
+    roles = { app: role('organization_isolation'), system: role('system_access') };
+    const start = `${workday()}T10:00:00Z`;
+    const booked = await clinic.call('POST', '/v1/appointments', {
+      headers: { 'Idempotency-Key': 'so that every table has a row' },
+      body: {
+        serviceId: clinic.services[0]!.id,
+        practitionerId: clinic.practitioners[0]!.id,
+        startsAt: start,
+        patient: { phone: '+4915123456789' },
+      },
+    });
+    expect(booked.status).toBe(201);
+    // Every reference has a row that makes it, those that this release cannot make by itself too.
+    await stage.look(`
+      UPDATE patient SET location_id = (SELECT min(id::text)::uuid FROM location);
+      UPDATE schedule_hours SET location_id = (SELECT min(id::text)::uuid FROM location);
+      INSERT INTO schedule_exception (organization_id, id, schedule_id, starts_at, ends_at, kind)
+        SELECT organization_id, gen_random_uuid(), id, now(), now() + interval '1 hour', 'closed' FROM schedule LIMIT 1;
+      INSERT INTO appointment_segment (organization_id, appointment_id, position, schedule_id, room_id, starts_at, ends_at)
+        SELECT a.organization_id, a.id, 1, r.schedule_id, r.id, a.starts_at, a.ends_at FROM appointment a, room r LIMIT 1;
+      INSERT INTO service_segment (organization_id, service_id, position, name, duration_minutes)
+        SELECT organization_id, id, 0, 'first', 30 FROM service LIMIT 1;
+      INSERT INTO service_segment_resource (organization_id, id, service_id, position, practitioner_id, room_id)
+        (SELECT s.organization_id, gen_random_uuid(), service_id, position, p.id, NULL FROM service_segment s, practitioner p LIMIT 1)
+        UNION ALL
+        (SELECT s.organization_id, gen_random_uuid(), service_id, position, NULL, r.id FROM service_segment s, room r LIMIT 1)`);
+  });
+  afterEach(async () => {
+    // An open transaction would keep the next test's changes of tables waiting.
+    for (const session of open.splice(0)) await session.close();
+  });
+  afterAll(async () => {
+    await stage.close();
+    await app.stop();
+  });
+
+  const quoted = (role: string) => `"${role.replaceAll('"', '""')}"`;
+
+  /** Plants an offence, looks, and takes it back. */
+  async function planted<T>(offence: string, look: () => Promise<T>, repair: string): Promise<T> {
+    await stage.look(offence);
+    try {
+      return await look();
+    } finally {
+      await stage.look(repair);
+    }
+  }
+
+  /** A session as a role of the product, in a transaction, with an organization or with none. */
+  async function as(kind: 'app' | 'system', organizationId?: string): Promise<Session> {
+    const session = await stage.session();
+    open.push(session);
+    await session.run('BEGIN');
+    await session.run(`SELECT set_config('role', $1, true), set_config('holdfast.organization_id', $2, true)`, [
+      roles[kind],
+      organizationId ?? '',
+    ]);
+    return session;
+  }
+
+  const tables = async () => {
+    const rows = await stage.look<{ name: string }>(
+      `SELECT relname AS name FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') ORDER BY relname`,
+    );
+    return rows.map((row) => row.name);
+  };
+  const ownedTables = async () => (await tables()).filter((table) => !(table in EXEMPT));
+  const keyOf = (table: string) => (table === 'organization' ? 'id' : 'organization_id');
+
+  describe('row-level security', () => {
+    /** Tables that are not closed, or that are closed in another way than by the one policy. */
+    const openTables = async (): Promise<string[]> => {
+      const rows = await stage.look<{ name: string }>(
+        `SELECT relname AS name FROM pg_class c
+         WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND NOT (
+           relrowsecurity AND relforcerowsecurity
+           AND EXISTS (
+             SELECT 1 FROM pg_policy p WHERE polrelid = c.oid AND polname = 'organization_isolation'
+               AND polpermissive AND polcmd = '*' AND polroles = ARRAY[$1::regrole::oid] AND polwithcheck IS NULL
+               AND pg_get_expr(polqual, polrelid) = format(
+                 '(%s = (NULLIF(current_setting(''holdfast.organization_id''::text, true), ''''::text))::uuid)',
+                 CASE relname WHEN 'organization' THEN 'id' ELSE 'organization_id' END))
+           -- Permissive policies add up: a second one for the same role would open what the first one closes.
+           AND NOT EXISTS (SELECT 1 FROM pg_policy p WHERE polrelid = c.oid AND polname <> 'organization_isolation'
+             AND polroles <> ARRAY[$2::regrole::oid]))
+         ORDER BY relname`,
+        [quoted(roles.app), quoted(roles.system)],
+      );
+      return rows.map((row) => row.name).filter((name) => !(name in EXEMPT));
+    };
+
+    it('is enabled, forced and the same on every table', async () => {
+      expect(await openTables()).toEqual([]);
+      for (const name of Object.keys(EXEMPT)) expect(await tables()).toContain(name);
+    });
+
+    const scratch = 'CREATE TABLE scratch (organization_id uuid NOT NULL)';
+    const policy = (roleOf: string, using = `NULLIF(current_setting('holdfast.organization_id', true), '')::uuid`) =>
+      `CREATE POLICY organization_isolation ON scratch TO ${roleOf} USING (organization_id = ${using})`;
+    const enable = 'ALTER TABLE scratch ENABLE ROW LEVEL SECURITY; ALTER TABLE scratch FORCE ROW LEVEL SECURITY';
+    it.each([
+      ['without any', () => scratch],
+      ['that is not forced', () => `${scratch}; ${policy(quoted(roles.app))}; ALTER TABLE scratch ENABLE ROW LEVEL SECURITY`], // prettier-ignore
+      ['without the policy', () => `${scratch}; ${enable}`],
+      ['whose policy lets everything through', () => `${scratch}; ${enable}; ${policy(quoted(roles.app), 'organization_id')}`], // prettier-ignore
+      ['whose policy is for everybody', () => `${scratch}; ${enable}; ${policy('PUBLIC')}`],
+      ['with one more policy that opens it', () => `${scratch}; ${enable}; ${policy(quoted(roles.app))}; CREATE POLICY also ON scratch TO ${quoted(roles.app)} USING (true)`], // prettier-ignore
+    ])('is missed on a table %s', async (_, offence) => {
+      expect(await planted(offence(), openTables, 'DROP TABLE scratch')).toEqual(['scratch']);
+    });
+
+    it('shows no row at all while no organization is set', async () => {
+      const nobody = await as('app');
+      for (const table of await ownedTables()) {
+        expect([table, (await nobody.run(`SELECT 1 FROM ${table}`)).length]).toEqual([table, 0]);
+      }
+    });
+
+    it("shows an organization its own rows and nobody else's, in every table", async () => {
+      const session = await as('app', other.organizationId);
+      const system = await as('system');
+      const filled = [];
+      for (const table of await ownedTables()) {
+        const foreign = `SELECT 1 FROM ${table} WHERE ${keyOf(table)} <> $1`;
+        if ((await system.run(foreign, [other.organizationId])).length > 0) filled.push(table);
+        expect([table, (await session.run(foreign, [other.organizationId])).length]).toEqual([table, 0]);
+      }
+      // That nothing was seen proves something only where there is something.
+      expect(filled).toEqual(await ownedTables());
+    });
+
+    it('refuses rows of another organization, and rows without any', async () => {
+      const insert = `INSERT INTO patient (organization_id, id, phone) VALUES ($1, $2, '+4915111111111')`;
+      const writers: Array<[Session, string]> = [
+        [await as('app', other.organizationId), clinic.organizationId],
+        [await as('app'), clinic.organizationId],
+      ];
+      for (const [session, organizationId] of writers) {
+        await expect(session.run(insert, [organizationId, uuidv7()])).rejects.toMatchObject({ code: '42501' });
+      }
+      const mover = await as('app', clinic.organizationId);
+      await expect(mover.run('UPDATE patient SET organization_id = $1', [other.organizationId])).rejects.toMatchObject({
+        code: '42501',
+      });
+      const blind = await as('app', other.organizationId);
+      const moved = await blind.run('UPDATE patient SET notes = $1 WHERE organization_id = $2 RETURNING id', [
+        'seen',
+        clinic.organizationId,
+      ]);
+      expect(moved).toEqual([]);
+    });
+
+    it('does not stay with a pooled connection after its transaction', async () => {
+      const database = app.app.get(Database, { strict: false });
+      const dataSource = app.app.get(DataSource, { strict: false });
+      const state = `SELECT current_user <> session_user AS switched,
+        coalesce(current_setting('holdfast.organization_id', true), '') AS organization, pg_backend_pid() AS pid`;
+      type State = { switched: boolean; organization: string; pid: number };
+      const used = new Set<number>();
+      // All connections of the pool at once, with transactions that end in either way.
+      await Promise.allSettled(
+        [1, 2, 3, 4].map((index) =>
+          database.transaction(clinic.organizationId, async (tx) => {
+            const [row] = await tx.query<State[]>(state);
+            expect(row).toMatchObject({ switched: true, organization: clinic.organizationId });
+            used.add(row!.pid);
+            await tx.query('SELECT pg_sleep(0.05)');
+            if (index % 2 === 0) throw new Error('rolled back');
+          }),
+        ),
+      );
+      expect(used.size).toBeGreaterThan(0);
+      const after = await Promise.all(
+        [1, 2, 3, 4].map(async () => (await dataSource.query<State[]>(`${state}, pg_sleep(0.05)`))[0]!),
+      );
+      expect(after.some((row) => used.has(row.pid))).toBe(true);
+      for (const row of after) expect(row).toMatchObject({ switched: false, organization: '' });
+    });
+  });
+
+  describe('the roles', () => {
+    /** What a role of the product must not be or have. */
+    const offences = async (): Promise<string[]> => {
+      const rows = await stage.look<{ offence: string }>(
+        `SELECT rolname || ' ' || what AS offence FROM pg_roles r, LATERAL (VALUES
+           ('is a superuser', rolsuper), ('bypasses row-level security', rolbypassrls), ('can log in', rolcanlogin),
+           ('creates roles', rolcreaterole), ('creates databases', rolcreatedb),
+           ('owns something', EXISTS (SELECT 1 FROM pg_class WHERE relowner = r.oid)
+                           OR EXISTS (SELECT 1 FROM pg_namespace WHERE nspowner = r.oid)
+                           OR EXISTS (SELECT 1 FROM pg_proc WHERE proowner = r.oid)),
+           ('is a member of another role', EXISTS (SELECT 1 FROM pg_auth_members WHERE member = r.oid)),
+           ('creates in the schema', has_schema_privilege(r.oid, 'public', 'CREATE')),
+           ('changes history', has_any_column_privilege(r.oid, 'appointment_history', 'UPDATE')
+                            OR has_table_privilege(r.oid, 'appointment_history', 'DELETE')),
+           ('truncates', EXISTS (SELECT 1 FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
+                                 AND has_table_privilege(r.oid, c.oid, 'TRUNCATE')))
+         ) AS check_of (what, found) WHERE found AND rolname = ANY($1) ORDER BY 1`,
+        [[roles.app, roles.system]],
+      );
+      return rows.map((row) => row.offence);
+    };
+
+    it('can do no more than they need', async () => expect(await offences()).toEqual([]));
+
+    // Roles belong to the whole server and other tests use them: what is planted on the role itself is rolled back.
+    it.each([
+      ['bypasses row-level security', (role: string) => `ALTER ROLE ${role} BYPASSRLS`],
+      ['is a superuser', (role: string) => `ALTER ROLE ${role} SUPERUSER`],
+      ['owns something', (role: string) => `CREATE TABLE scratch (id integer); ALTER TABLE scratch OWNER TO ${role}`],
+      ['changes history', (role: string) => `GRANT UPDATE ON appointment_history TO ${role}`],
+      ['truncates', (role: string) => `GRANT TRUNCATE ON claim TO ${role}`],
+    ])('are missed when one %s', async (what, offence) => {
+      for (const role of [roles.app, roles.system]) {
+        await stage.look('BEGIN');
+        try {
+          await stage.look(offence(quoted(role)));
+          expect(await offences()).toContain(`${role} ${what}`);
+        } finally {
+          await stage.look('ROLLBACK');
+        }
+      }
+    });
+
+    it.each(['app', 'system'] as const)('cannot change or delete history (%s)', async (kind) => {
+      for (const sql of [
+        `UPDATE appointment_history SET reason = 'another'`,
+        'DELETE FROM appointment_history',
+        'TRUNCATE appointment_history',
+      ]) {
+        const session = await as(kind, clinic.organizationId);
+        await expect(session.run(sql)).rejects.toMatchObject({ code: '42501' });
+      }
+    });
+
+    it('makes organizations as the system alone', async () => {
+      const session = await as('app', clinic.organizationId);
+      await expect(session.run('DELETE FROM organization')).rejects.toMatchObject({ code: '42501' });
+    });
+  });
+
+  describe('foreign keys', () => {
+    /** Those between tables of organizations that would let a row refer to another organization's. */
+    const loose = async (): Promise<string[]> => {
+      const rows = await stage.look<{ name: string }>(
+        `WITH owned AS (
+           SELECT c.oid, c.relname, a.attnum FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+             AND a.attname = CASE c.relname WHEN 'organization' THEN 'id' ELSE 'organization_id' END
+           WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p'))
+         SELECT f.relname || '.' || k.conname AS name FROM pg_constraint k
+         JOIN owned f ON f.oid = k.conrelid JOIN owned t ON t.oid = k.confrelid
+         WHERE k.contype = 'f' AND NOT EXISTS (
+           SELECT 1 FROM unnest(k.conkey, k.confkey) AS pair (source, target)
+           WHERE source = f.attnum AND target = t.attnum)
+         ORDER BY 1`,
+      );
+      return rows.map((row) => row.name);
+    };
+    /** Columns that look like a reference (`..._id`) of which no key speaks, so nothing holds them to the organization. */
+    const unkeyed = async (): Promise<string[]> => {
+      const rows = await stage.look<{ name: string }>(
+        `SELECT c.relname || '.' || a.attname AS name FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND a.attnum > 0
+           AND a.attname LIKE '%\\_id' AND NOT EXISTS (
+             SELECT 1 FROM pg_constraint k WHERE k.contype = 'f' AND k.conrelid = c.oid AND a.attnum = ANY(k.conkey))
+         ORDER BY 1`,
+      );
+      return rows.map((row) => row.name);
+    };
+
+    it('between tables of organizations all include the organization', async () => {
+      expect(await loose()).toEqual([]);
+      const [{ count }] = (await stage.look<{ count: number }>(
+        `SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND connamespace = 'public'::regnamespace`,
+      )) as [{ count: number }];
+      expect(count).toBeGreaterThan(20);
+    });
+
+    it('are there for every column that names a row of another table', async () => {
+      // An event may be about anything, so it names its subject without a key.
+      expect(await unkeyed()).toEqual(['outbox_event.subject_id']);
+    });
+
+    it('are missed when one forgets the organization, or refers to it by the wrong column', async () => {
+      const found = await planted(
+        `CREATE TABLE target (organization_id uuid, id uuid UNIQUE, PRIMARY KEY (organization_id, id));
+         CREATE TABLE scratch (organization_id uuid, target_id uuid CONSTRAINT forgets REFERENCES target (id), a_id uuid, b_id uuid,
+                               CONSTRAINT crosses FOREIGN KEY (a_id, b_id) REFERENCES target (organization_id, id));
+         ALTER TABLE scratch ADD COLUMN lost_id uuid`,
+        async () => [...(await loose()), ...(await unkeyed())],
+        'DROP TABLE scratch, target',
+      );
+      expect(found).toEqual(expect.arrayContaining(['scratch.forgets', 'scratch.crosses', 'scratch.lost_id']));
+    });
+
+    it("refuse every reference to another organization's row", async () => {
+      const keys = await stage.look<{ name: string; source: string; column: string }>(
+        `SELECT conname AS name, conrelid::regclass::text AS source,
+                (SELECT attname FROM pg_attribute WHERE attrelid = conrelid AND attnum = conkey[cardinality(conkey)]) AS column
+         FROM pg_constraint k WHERE contype = 'f' AND connamespace = 'public'::regnamespace
+           AND EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = confrelid AND attname = 'organization_id')
+         ORDER BY 2, 1`,
+      );
+      const untried: string[] = [];
+      for (const { name, source, column } of keys) {
+        await stage.look('BEGIN');
+        try {
+          // This key alone: what refuses shall be it, and nothing beside it.
+          await stage.look(
+            `DO $$ DECLARE k record; BEGIN
+               FOR k IN SELECT conrelid::regclass AS source, conname AS name FROM pg_constraint
+                        WHERE contype = 'f' AND connamespace = 'public'::regnamespace AND conname <> '${name}' LOOP
+                 EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', k.source, k.name);
+               END LOOP;
+             END $$`,
+          );
+          const sql =
+            source === 'organization'
+              ? `UPDATE organization SET ${column} = (SELECT ${column} FROM organization WHERE id = $2) WHERE id = $1 RETURNING 1`
+              : `UPDATE ${source} SET organization_id = $1 WHERE organization_id = $2 AND ${column} IS NOT NULL RETURNING 1`;
+          const moving = stage.look(sql, [other.organizationId, clinic.organizationId]);
+          const outcome = await moving.then(
+            (rows) => (rows.length === 0 ? 'no row to try it on' : 'accepted'),
+            (error: { code: string; constraint?: string }) => `${error.code} ${error.constraint}`,
+          );
+          if (outcome === 'no row to try it on') untried.push(`${source}.${column}`);
+          else expect([source, column, outcome]).toEqual([source, column, `23503 ${name}`]);
+        } finally {
+          await stage.look('ROLLBACK');
+        }
+      }
+      expect(untried).toEqual([]);
+    });
+  });
+});
