@@ -1,7 +1,7 @@
 export { AvailabilityJobsModule } from './availability.jobs';
 export { AvailabilityModule } from './availability.module';
 export { DayGate } from './day-gate';
-export { type ExceptionSpan, localDays, type WeeklyHours } from './hours.rules';
+export { type ExceptionSpan, type WeeklyHours } from './hours.rules';
 export { type BookableService, LanesRepository, type PractitionerLane } from './lanes.repository';
 export {
   planDays,
@@ -11,8 +11,8 @@ export {
   storedGrid,
 } from './ledger.repository';
 export { decideClaim, decideWindow, type Span, spanOf } from './ledger.rules';
-export { type Lane, Ledger } from './ledger.service';
+export { Ledger } from './ledger.service';
 export { GUARDED_CLAIM, GUARDED_CLAIM_PARAMETERS, guardedClaimValues } from './ledger.sql';
 export { ResourceLanesService } from './resource-lanes.service';
 export { SchedulesService } from './schedules.service';
-export { isBookable, type SeenDay, type Slot, SlotsService } from './slots.service';
+export { isBookable, type SeenDay, SlotsService } from './slots.service';

@@ -1,8 +1,7 @@
 export { NewResourceDto } from './clinic.dto';
-export type { Location, Organization, Patient, Practitioner, Room, Service } from './clinic.entities';
 export { ClinicModule } from './clinic.module';
 export { LocationsService } from './locations.service';
 export { OrganizationService } from './organization.service';
 export { type PatientFields, PatientsService } from './patients.service';
 export { PractitionersService, RoomsService, showResource } from './resources.service';
-export { type ServiceFields, ServicesService } from './services.service';
+export { ServicesService } from './services.service';

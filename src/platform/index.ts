@@ -25,17 +25,16 @@ export {
   WholeParameter,
 } from './dto';
 export { type EmbeddedPostgres, startEmbeddedPostgres } from './embedded';
-export { ConstraintViolation, type FieldError, Problem, type ProblemCode, TryAgain } from './errors';
+export { ConstraintViolation, type FieldError, Problem, TryAgain } from './errors';
 export { fingerprintOf, Idempotency, type IdempotentRequest } from './idempotency';
-export { isDate, isTimeZone, parseInstant, showInstant } from './instants';
+export { isTimeZone, parseInstant, showInstant } from './instants';
 export * from './interval';
 export { JobsModule } from './jobs.module';
-export { Log, type LogFields } from './logging';
+export { Log } from './logging';
 export { Metrics } from './metrics';
-export { Outbox, type OutboxEvent } from './outbox';
-export { normalizePhone } from './phone';
+export { Outbox } from './outbox';
 export { PlatformModule } from './platform.module';
 export { bodyOf, ProblemFilter } from './problem.filter';
-export { etag, Reply, ReplyInterceptor } from './reply';
+export { Reply, ReplyInterceptor } from './reply';
 export { migrate, type MigrationState, migrationStatus, openDatabase, SchemaError } from './schema';
 export { IdPipe, refuseInheritedNames, refuseOtherThanObject, refuseUnstorable, requestPipe } from './validation';

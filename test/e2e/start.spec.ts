@@ -78,8 +78,15 @@ function launch(script: string, args: string[], environment: Record<string, stri
 }
 /** Ready to serve. */
 const start = (environment: Record<string, string>): Promise<Program> => launch('main.js', [], environment).ready();
-/** A start that is expected to fail. */
-const failToStart = (environment: Record<string, string>): Promise<Ended> => launch('main.js', [], environment).ended;
+/** A start that is expected to fail; one that does not is ended. */
+async function failToStart(environment: Record<string, string>): Promise<Ended> {
+  const program = launch('main.js', [], environment);
+  await program.ready().then(
+    () => program.kill('SIGKILL'),
+    () => undefined,
+  );
+  return program.ended;
+}
 const command = (args: string[], environment: Record<string, string>): Promise<Ended> =>
   launch('cli.js', args, environment).ended;
 
@@ -155,7 +162,10 @@ function expectOneLine({ code, stderr, stdout }: Ended, ...words: Array<string |
 }
 
 afterEach(() => {
-  for (const { stdout, stderr } of programs) expect(stdout + stderr).not.toContain(SECRET);
+  const outputs = programs.map(({ stdout, stderr }) => stdout + stderr);
+  const running = programs.filter((program) => program.isRunning);
+  programs.splice(0, programs.length, ...running);
+  for (const output of outputs) expect(output).not.toContain(SECRET);
 });
 
 afterAll(async () => {

@@ -86,7 +86,7 @@ function parse(args: string[]) {
       },
     }).values;
   } catch (error) {
-    throw new OptionsError((error as Error).message.split('. ')[0]);
+    throw new OptionsError((error as Error).message.split(/\.\s/)[0]);
   }
 }
 
