@@ -65,11 +65,12 @@ function readIdempotencyKey(header: string | string[] | undefined): string | und
 function readIfMatch(header: string | undefined): number[] | 'any' | undefined {
   if (header === undefined) return undefined;
   if (header.trim() === '*') return 'any';
-  const tags = header.split(',').map((tag) => tag.trim());
-  if (!tags.every((tag) => /^(W\/)?"[^"]*"$/.test(tag) || /^\d{1,9}$/.test(tag))) {
+  const tag = /(?:W\/)?"[^"]*"|\d{1,9}/;
+  if (!new RegExp(`^\\s*(?:${tag.source})(?:\\s*,\\s*(?:${tag.source}))*\\s*$`).test(header)) {
     throw Problem.invalid({ pointer: 'If-Match', detail: 'must be an entity tag, such as "3"' });
   }
-  return tags.map((tag) => (/^"?\d{1,9}"?$/.test(tag) ? Number(tag.replaceAll('"', '')) : -1));
+  const tags = header.match(new RegExp(tag.source, 'g')) ?? [];
+  return tags.map((each) => (/^"?\d{1,9}"?$/.test(each) ? Number(each.replaceAll('"', '')) : -1));
 }
 
 /**

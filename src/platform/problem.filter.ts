@@ -33,7 +33,10 @@ export class ProblemFilter implements ExceptionFilter {
 
   private toProblem(error: unknown, request: FastifyRequest): Problem {
     if (error instanceof Problem) return error;
-    const status = error instanceof HttpException ? error.getStatus() : (error as { statusCode?: number }).statusCode;
+    const status =
+      error instanceof HttpException
+        ? error.getStatus()
+        : (error as { statusCode?: number } | null | undefined)?.statusCode;
     const code = CODE_OF_STATUS[status ?? 0];
     if (code === 'not_found') return new Problem('not_found', `There is no ${request.method} ${pathOf(request.url)}.`);
     if (code === 'validation_failed' || (code === undefined && status !== undefined && status >= 400 && status < 500)) {

@@ -29,12 +29,14 @@ class RequestPipe extends ValidationPipe {
 
 export const requestPipe = (): ValidationPipe => new RequestPipe();
 
+/** A member's name within a JSON pointer (RFC 6901, 3). */
+const escaped = (name: string): string => name.replaceAll('~', '~0').replaceAll('/', '~1');
+
 function flatten(error: ValidationError, parent: string): FieldError[] {
-  const pointer = `${parent}/${error.property.replaceAll('~', '~0').replaceAll('/', '~1')}`;
+  const pointer = `${parent}/${escaped(error.property)}`;
   const own = Object.entries(error.constraints ?? {}).map(([name, message]) => ({
     pointer,
-    detail:
-      name === 'whitelistValidation' ? 'is not a field of this request' : message.replace(`${error.property} `, ''),
+    detail: name === 'whitelistValidation' ? 'is not a field of this request' : message,
   }));
   return [...own, ...(error.children ?? []).flatMap((child) => flatten(child, pointer))];
 }
@@ -64,8 +66,8 @@ export function refuseInheritedNames(value: unknown, pointer = ''): void {
   if (value === null || typeof value !== 'object') return;
   for (const [name, member] of Object.entries(value)) {
     if (name in Object.prototype)
-      throw Problem.invalid({ pointer: `${pointer}/${name}`, detail: 'is not a field of this request' });
-    if (name !== 'metadata') refuseInheritedNames(member, `${pointer}/${name}`);
+      throw Problem.invalid({ pointer: `${pointer}/${escaped(name)}`, detail: 'is not a field of this request' });
+    if (name !== 'metadata') refuseInheritedNames(member, `${pointer}/${escaped(name)}`);
   }
 }
 
@@ -83,7 +85,7 @@ export function refuseUnstorable(value: unknown, pointer = '', depth = 0): void 
   } else if (value !== null && typeof value === 'object') {
     for (const [name, member] of Object.entries(value)) {
       refuseUnstorable(name, pointer, depth);
-      refuseUnstorable(member, `${pointer}/${name}`, depth + 1);
+      refuseUnstorable(member, `${pointer}/${escaped(name)}`, depth + 1);
     }
   }
 }
