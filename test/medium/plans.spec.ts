@@ -1,0 +1,401 @@
+import { Client } from 'pg';
+import { type Answer, addOrganization, type Clinic, seedClinic, startApp, type TestApp } from '../support/app';
+import { openClient } from '../support/database';
+
+/** Tables that grow with the use of an install: whoever reads one of them whole gets slower every day. */
+const HOT = [
+  'schedule_day',
+  'claim',
+  'appointment',
+  'appointment_segment',
+  'appointment_history',
+  'patient',
+  'idempotency_key',
+  'api_key',
+];
+
+/** No hot query needs to read more rows of one hot table: an index that gives more does not fit the question. */
+const MOST = 3_000;
+
+/** What of a plan's node counts as read, per loop. */
+const READ = ['Actual Rows', 'Rows Removed by Filter', 'Rows Removed by Index Recheck'] as const;
+
+const DAYS = 60;
+
+/** A statement as the product sent it, with the opening of its transaction: role, organization, time-outs. */
+interface Statement {
+  text: string;
+  name?: string;
+  values: unknown[];
+  opening: string;
+}
+
+interface PlanNode {
+  'Node Type': string;
+  'Relation Name'?: string;
+  'Index Name'?: string;
+  'Actual Rows'?: number;
+  'Rows Removed by Filter'?: number;
+  'Rows Removed by Index Recheck'?: number;
+  'Actual Loops'?: number;
+  Plans?: PlanNode[];
+}
+
+/**
+ * The plans of what the product really sends, recorded at the driver while the API is used, and explained as the role and
+ * organization that sent it, on enough rows for PostgreSQL to care.
+ *
+ * Row-level security is what makes this worth watching: an operator that is not leakproof (all of the ranges') may not be
+ * evaluated before the policy, and so cannot use an index, while everything still works.
+ */
+describe('the plans of hot queries', () => {
+  let app: TestApp;
+  let clinic: Clinic;
+  let explainer: Client;
+  let recorded: Statement[] = [];
+  const original = Client.prototype.query as (...call: unknown[]) => unknown;
+
+  beforeAll(async () => {
+    app = await startApp();
+    clinic = await seedClinic(app);
+    const other = await addOrganization(app);
+    explainer = await openClient(app.databaseUrl);
+    await fill([clinic.organizationId, other.organizationId]);
+    record();
+  }, 240_000);
+  afterAll(async () => {
+    Client.prototype.query = original as never;
+    await explainer.end();
+    await app.stop();
+  });
+
+  /** Listens at the driver: what TypeORM builds is caught as it is sent. */
+  function record(): void {
+    const openings = new WeakMap<object, string>();
+    Client.prototype.query = function (this: Client, ...call: unknown[]) {
+      const [query, values] = call as [string | { text: string; name?: string; values?: unknown[] }, unknown];
+      const text = typeof query === 'string' ? query : query.text;
+      if (this !== explainer) {
+        if (text.includes(`set_config('role'`)) openings.set(this, text);
+        else if (/^\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b/i.test(text)) {
+          recorded.push({
+            text,
+            name: typeof query === 'string' ? undefined : query.name,
+            values: (Array.isArray(values) ? values : (query as { values?: unknown[] }).values) ?? [],
+            opening: openings.get(this) ?? '',
+          });
+        }
+      }
+      return original.apply(this, call);
+    } as never;
+  }
+
+  /** Two organizations of 30 practitioners, fully booked for 60 days but for the last half hour of each day. */
+  async function fill(organizations: string[]): Promise<void> {
+    const id = (kind: string, ...of: string[]) => `md5('${kind}' || ${of.join(` || '/' || `)})::uuid`;
+    const [service, schedule, practitioner] = [
+      id('service', 'o'),
+      id('schedule', 'o', 'n'),
+      id('practitioner', 'o', 'n'),
+    ];
+    const [appointment, patient] = [
+      id('appointment', 'o', 'n', 'd', 'k'),
+      id('patient', 'o', '(n * 900 + d * 15 + k) % 10000'),
+    ];
+    // What the appointments are for; the other service has none.
+    const usual = id('usual', 'o', 'n % 10');
+    const lanes = `unnest($1::uuid[]) AS o, generate_series(1, 30) AS n`;
+    const day = `(current_date + d)`;
+    const at = (time: string) => `(${day} + time '${time}') AT TIME ZONE 'UTC'`;
+    const start = `${at('09:00')} + k * interval '30 minutes'`;
+    const end = `${start} + interval '30 minutes'`;
+    const slots = `${lanes}, generate_series(1, ${DAYS}) AS d, generate_series(0, 14) AS k`;
+    const range = (from: string, to: string) => `tstzmultirange(tstzrange(${from}, ${to}))`;
+    const inserts = [
+      `service (organization_id, id, name, duration_minutes) SELECT o, ${service}, 'Checkup', 30 FROM unnest($1::uuid[]) AS o`,
+      `service (organization_id, id, name, duration_minutes)
+       SELECT o, ${usual}, 'Service ' || n, 30 FROM unnest($1::uuid[]) AS o, generate_series(0, 9) AS n`,
+      `schedule (organization_id, id, time_zone) SELECT o, ${schedule}, 'UTC' FROM ${lanes}`,
+      `schedule_hours (organization_id, id, schedule_id, weekday, start_minute, end_minute)
+       SELECT o, gen_random_uuid(), ${schedule}, w, 540, 1020 FROM ${lanes}, generate_series(1, 7) AS w`,
+      `practitioner (organization_id, id, schedule_id, name) SELECT o, ${practitioner}, ${schedule}, 'Dr. ' || n FROM ${lanes}`,
+      `service_practitioner SELECT o, ${service}, ${practitioner} FROM ${lanes}`,
+      `patient (organization_id, id, phone, name)
+       SELECT o, ${id('patient', 'o', 'i')}, '+49170' || (1000000 + i), 'Somebody' FROM unnest($1::uuid[]) AS o, generate_series(0, 9999) AS i`,
+      `schedule_day (organization_id, schedule_id, day, covers, open, taken, grid)
+       SELECT o, ${schedule}, ${day}, tstzrange(${at('00:00')}, ${at('00:00')} + interval '1 day'),
+              ${range(at('09:00'), at('17:00'))}, ${range(at('09:00'), at('16:30'))},
+              jsonb_build_array(jsonb_build_array(extract(epoch FROM ${at('09:00')})::bigint, extract(epoch FROM ${at('17:00')})::bigint, NULL))
+       FROM ${lanes}, generate_series(1, ${DAYS}) AS d`,
+      `appointment (organization_id, id, status, service_id, patient_id, starts_at, ends_at, mode)
+       SELECT o, ${appointment}, 'confirmed', ${usual}, ${patient}, ${start}, ${end}, 'in_person' FROM ${slots}`,
+      `appointment_segment (organization_id, appointment_id, position, schedule_id, practitioner_id, starts_at, ends_at)
+       SELECT o, ${appointment}, 0, ${schedule}, ${practitioner}, ${start}, ${end} FROM ${slots}`,
+      `appointment_history (organization_id, appointment_id, version, action, to_status, actor, channel)
+       SELECT o, ${appointment}, 1, 'book', 'confirmed', 'test', 'api' FROM ${slots}`,
+      `claim (organization_id, schedule_id, starts_at, ends_at, core_starts_at, core_ends_at, holder)
+       SELECT o, ${schedule}, ${start}, ${end}, ${start}, ${end}, ${appointment} FROM ${slots}`,
+      `idempotency_key (organization_id, principal, key, fingerprint, status, body)
+       SELECT o, o, 'key ' || i, '\\x00', 201, '{}' FROM unnest($1::uuid[]) AS o, generate_series(1, 10000) AS i`,
+      `api_key (organization_id, id, name, role, prefix, key_hash)
+       SELECT o, gen_random_uuid(), 'key', 'receptionist', 'hf_', sha256((o || '/' || i)::bytea)
+       FROM unnest($1::uuid[]) AS o, generate_series(1, 3000) AS i`,
+    ];
+    // Without looking each reference up, which takes longer than all the rest.
+    await explainer.query(`SET session_replication_role = replica`);
+    for (const insert of inserts) await explainer.query(`INSERT INTO ${insert}`, [organizations]);
+    await explainer.query(`SET session_replication_role = origin`);
+    await explainer.query('ANALYZE');
+    const { rows } = await explainer.query<{ id: string; kind: string }>(
+      `SELECT ${service} AS id, 'service' AS kind FROM (SELECT $1::uuid AS o) AS one
+       UNION ALL SELECT ${practitioner}, 'practitioner' FROM (SELECT $1::uuid AS o) AS one, generate_series(1, 3) AS n
+       UNION ALL SELECT ${schedule}, 'schedule' FROM (SELECT $1::uuid AS o) AS one, generate_series(1, 3) AS n
+       UNION ALL SELECT ${id('patient', 'o', 'i')}, 'patient' FROM (SELECT $1::uuid AS o) AS one, generate_series(7, 7) AS i`,
+      [organizations[0]],
+    );
+    ids = Object.fromEntries(
+      ['service', 'practitioner', 'schedule', 'patient'].map((kind) => [
+        kind,
+        rows.filter((row) => row.kind === kind).map((row) => row.id),
+      ]),
+    );
+  }
+  let ids: Record<string, string[]>;
+
+  /** What is wrong with the plan of a statement: hot tables read whole, or much more of them than is needed. */
+  async function offences({ text, name, values, opening }: Statement): Promise<string[]> {
+    const found = new Set<string>();
+    // A named statement is planned for its values at first and for any values later: both must do.
+    for (const mode of name === undefined ? ['force_custom_plan'] : ['force_custom_plan', 'force_generic_plan']) {
+      await explainer.query('BEGIN');
+      try {
+        await explainer.query(opening);
+        await explainer.query(`SET LOCAL plan_cache_mode = ${mode}`);
+        await explainer.query(`PREPARE recorded AS ${text}`);
+        const analyze = /^\s*SELECT/i.test(text) ? 'ANALYZE, TIMING OFF, ' : '';
+        const literals = values.length === 0 ? '' : `(${values.map(literal).join(', ')})`;
+        const { rows } = await explainer.query<{ 'QUERY PLAN': [{ Plan: PlanNode }] }>(
+          `EXPLAIN (${analyze}FORMAT JSON) EXECUTE recorded${literals}`,
+        );
+        for (const offence of wrong(rows[0]!['QUERY PLAN'][0].Plan)) {
+          found.add(`${offence} [${mode}]\n${text.trim()}\n${JSON.stringify(rows[0]!['QUERY PLAN'][0].Plan, null, 1)}`);
+        }
+      } finally {
+        await explainer.query('ROLLBACK');
+        await explainer.query('DEALLOCATE ALL');
+      }
+    }
+    return [...found];
+  }
+
+  function wrong(node: PlanNode): string[] {
+    const below = (node.Plans ?? []).flatMap(wrong);
+    const table = node['Relation Name'];
+    if (table === undefined || !HOT.includes(table)) return below;
+    if (node['Node Type'] === 'Seq Scan') return [`reads ${table} whole`, ...below];
+    const read = READ.reduce((sum, count) => sum + (node[count] ?? 0), 0) * (node['Actual Loops'] ?? 1);
+    if (read <= MOST) return below;
+    return [`reads ${read} rows of ${table} by ${node['Index Name'] ?? 'an index'}`, ...below];
+  }
+
+  /** A value as the driver would send it, as a literal. */
+  function literal(value: unknown): string {
+    if (value === null || value === undefined) return 'NULL';
+    if (value instanceof Date) return `'${value.toISOString()}'`;
+    if (Buffer.isBuffer(value)) return `'\\x${value.toString('hex')}'`;
+    if (Array.isArray(value)) return `'{${value.map((each) => JSON.stringify(each)).join(',')}}'`;
+    if (typeof value === 'string') return explainer.escapeLiteral(value);
+    return explainer.escapeLiteral(JSON.stringify(value));
+  }
+
+  /** Does something through the API, and judges everything that was sent meanwhile. */
+  async function judge(work: () => Promise<unknown>): Promise<{ statements: Statement[]; offences: string[] }> {
+    recorded = [];
+    await work();
+    const statements = recorded;
+    const seen = new Set<string>();
+    const found: string[] = [];
+    for (const statement of statements) {
+      if (!HOT.some((table) => new RegExp(`\\b${table}\\b`).test(statement.text)) || seen.has(statement.text)) continue;
+      seen.add(statement.text);
+      found.push(...(await offences(statement)));
+    }
+    return { statements, offences: found };
+  }
+
+  const day = (ahead: number) => new Date(Date.now() + ahead * 86_400_000).toISOString().slice(0, 10);
+  const last = (ahead: number) => `${day(ahead)}T16:30:00Z`;
+  const book = (body: object, key?: string) => {
+    const headers: Record<string, string> = key === undefined ? {} : { 'Idempotency-Key': key };
+    return clinic.call('POST', '/v1/appointments', { headers, body: { serviceId: ids.service![0], ...body } });
+  };
+  const known = { patient: { phone: '+491701000042' } };
+  const [first, second] = [() => ids.practitioner![0]!, () => ids.practitioner![1]!];
+  const list = (query: string) => clinic.call('GET', `/v1/appointments?limit=50&${query}`);
+  const pages = async (query: string) => {
+    const page = await list(query);
+    expect(page.body.data).toHaveLength(50);
+    const next = await list(`${query}&cursor=${page.body.nextCursor}`);
+    expect(next.body.data.length).toBeGreaterThan(0);
+    return next;
+  };
+  const status = async (expected: number, answer: Promise<Answer>) => {
+    const { status: is, body } = await answer;
+    expect([is, is === expected ? '' : body]).toEqual([expected, '']);
+  };
+
+  // Each with what it must have sent: a flow that no longer sends it proves nothing.
+  it.each<[string, RegExp[], () => Promise<unknown>]>([
+    [
+      'a booking: key, patient by phone, days, the guarded statement',
+      [/WITH\s+day AS \(\s*UPDATE schedule_day/, /FROM idempotency_key/, /FROM "?patient/, /FROM schedule_day/],
+      () => status(201, book({ practitionerId: first(), startsAt: last(5), ...known }, 'a new key')),
+    ],
+    [
+      'its repetition under the key',
+      [/FROM idempotency_key/],
+      () => status(201, book({ practitionerId: first(), startsAt: last(5), ...known }, 'a new key')),
+    ],
+    [
+      'a booking with anybody, which locks many days',
+      [/"schedule_day"[^]*FOR NO KEY UPDATE/, /"claim"/],
+      () => status(201, book({ startsAt: last(6), ...known })),
+    ],
+    [
+      'a booking over a hold past its time, which deletes its claim and recomputes what is taken',
+      [/DELETE FROM "claim"/, /range_agg/],
+      async () => {
+        const startsAt = `${day(8)}T10:00:00Z`;
+        await explainer.query(
+          `UPDATE claim SET expires_at = now() - interval '1 hour' WHERE schedule_id = $1 AND starts_at = $2`,
+          [ids.schedule![0], startsAt],
+        );
+        await status(201, book({ practitionerId: first(), startsAt, ...known }));
+      },
+    ],
+    [
+      'a booking that comes too late, with its alternatives',
+      [/FROM schedule_day/],
+      () => status(409, book({ practitionerId: first(), startsAt: `${day(9)}T10:00:00Z`, ...known })),
+    ],
+    [
+      'a cancellation: claims of a holder, recomputed days',
+      [/"claim"[^]*"holder"/, /DELETE FROM "claim"/, /range_agg/, /"appointment"[^]*FOR NO KEY UPDATE/],
+      async () => {
+        const { body } = await list(`from=${last(10)}&to=${last(12)}&practitionerId=${second()}`);
+        await status(200, clinic.call('POST', `/v1/appointments/${body.data[0].id}/cancel`, { body: {} }));
+      },
+    ],
+    [
+      'free slots of all over two weeks',
+      [/FROM schedule_day/],
+      () => status(200, clinic.call('GET', `/v1/slots?serviceId=${ids.service![0]}&from=${last(1)}&to=${last(15)}`)),
+    ],
+    ['appointments by start', [/"appointment"/, /"appointment_segment"/], () => pages(`from=${last(20)}`)],
+    ['appointments of a while', [/"appointment"/], () => pages(`from=${last(20)}&to=${last(22)}`)],
+    ['appointments of a patient', [/"patient_id" =/], () => list(`patientId=${ids.patient![0]}`)],
+    ['appointments of a practitioner', [/practitioner_id =/], () => pages(`practitionerId=${first()}`)],
+    [
+      'appointments of a practitioner in a while',
+      [/practitioner_id =/],
+      () => list(`practitionerId=${first()}&from=${last(40)}&to=${last(42)}`),
+    ],
+    [
+      'an appointment and its history',
+      [/"appointment"/, /"appointment_history"/],
+      async () => {
+        const { body } = await list(`from=${last(30)}`);
+        await status(200, clinic.call('GET', `/v1/appointments/${body.data[0].id}`));
+        await status(200, clinic.call('GET', `/v1/appointments/${body.data[0].id}/history`));
+      },
+    ],
+    [
+      'a patient by phone',
+      [/"phone"/],
+      async () => {
+        await status(200, clinic.call('POST', '/v1/patients', { body: { phone: '+491701000077' } }));
+        await status(201, clinic.call('POST', '/v1/patients', { body: { phone: '+4915199999999' } }));
+        await status(200, clinic.call('GET', '/v1/patients?phone=%2B491701000078'));
+      },
+    ],
+    ['a page of patients', [/"patient"/], () => status(200, clinic.call('GET', '/v1/patients?limit=50'))],
+    [
+      'new hours and an exception: days from today on, future claims of a schedule',
+      [/"claim"/, /"schedule_day"[^]*FOR NO KEY UPDATE/],
+      async () => {
+        const path = `/v1/schedules/${ids.schedule![2]}`;
+        const hours = [1, 2, 3, 4, 5, 6, 7].map((weekday) => ({ weekday, start: '09:00', end: '18:00' }));
+        const headers = { 'If-Match': '"1"' };
+        await status(200, clinic.call('PUT', `${path}/hours`, { headers, body: { timeZone: 'UTC', hours } }));
+        const exception = { startsAt: `${day(12)}T12:00:00Z`, endsAt: `${day(12)}T13:00:00Z`, kind: 'closed' };
+        await status(
+          201,
+          clinic.call('POST', `${path}/exceptions`, { headers: { 'If-Match': '"2"' }, body: exception }),
+        );
+      },
+    ],
+    [
+      'deletions that look for what depends on them',
+      [/"appointment"/, /"claim"/],
+      async () => {
+        await status(409, clinic.call('DELETE', `/v1/patients/${ids.patient![0]}`));
+        await status(409, clinic.call('DELETE', `/v1/practitioners/${second()}`));
+      },
+    ],
+    [
+      'an API key by its hash, as the system role',
+      [/"api_key"[^]*"key_hash"/],
+      () => status(401, app.as(`hf_${'nobody'.repeat(6)}`)('GET', '/v1/organization')),
+    ],
+    ['a page of API keys', [/"api_key"/], () => status(200, clinic.call('GET', '/v1/api-keys?limit=50'))],
+  ])('use indexes: %s', async (_, sent, work) => {
+    const found = await judge(work);
+    for (const pattern of sent)
+      expect(found.statements.map((each) => each.text)).toContainEqual(expect.stringMatching(pattern));
+    expect(found.offences).toEqual([]);
+  });
+
+  describe('which would be missed', () => {
+    const statement = (text: string, values: unknown[]): Statement => ({
+      text,
+      values,
+      opening: recorded.find((each) => each.opening.includes(clinic.organizationId))!.opening,
+    });
+    beforeAll(() => judge(() => list(`from=${last(20)}`)));
+
+    it('are noticed when a range is asked for by its operator', async () => {
+      const sql = 'SELECT 1 FROM claim WHERE schedule_id = $1 AND during && tstzrange($2, $3)';
+      expect(await offences(statement(sql, [ids.schedule![0], last(3), last(4)]))).toEqual([]);
+      const everywhere = 'SELECT 1 FROM claim WHERE during && tstzrange($1, $2)';
+      expect(await offences(statement(everywhere, [last(3), last(4)]))).toEqual([
+        expect.stringMatching(/^reads (claim whole|\d{5} rows of claim)/),
+      ]);
+    });
+
+    it('are noticed when an index finds them only by their organization', async () => {
+      await explainer.query('SET enable_seqscan = off');
+      try {
+        const sql = `SELECT 1 FROM appointment WHERE organization_id = $1 AND mode = 'video'`;
+        expect(await offences(statement(sql, [clinic.organizationId]))).toEqual([
+          expect.stringMatching(/^reads \d{5} rows of appointment/),
+        ]);
+      } finally {
+        await explainer.query('SET enable_seqscan = on');
+      }
+    });
+
+    it('are noticed when an index is gone', async () => {
+      await explainer.query('ALTER INDEX claim_holder RENAME TO claim_holder_kept');
+      await explainer.query(`UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'claim_holder_kept'::regclass`);
+      try {
+        const sql = 'SELECT * FROM claim WHERE holder = $1';
+        expect(await offences(statement(sql, [ids.patient![0]]))).toEqual([
+          expect.stringMatching(/^reads (claim whole|\d{5} rows of claim)/),
+        ]);
+      } finally {
+        await explainer.query(`UPDATE pg_index SET indisvalid = true WHERE indexrelid = 'claim_holder_kept'::regclass`);
+        await explainer.query('ALTER INDEX claim_holder_kept RENAME TO claim_holder');
+      }
+    });
+  });
+});
