@@ -70,7 +70,9 @@ export function localDays(timeZone: string, interval: Interval): string[] {
     Temporal.PlainDate.compare(date, last) <= 0;
     date = date.add({ days: 1 })
   ) {
-    days.push(date.toString());
+    // A zone that changes sides of the date line skips a day: it has no instant, so nothing can be on it.
+    const { start, end } = dayInterval(timeZone, date);
+    if (start < end) days.push(date.toString());
   }
   return days;
 }

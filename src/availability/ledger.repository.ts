@@ -197,20 +197,21 @@ export class ScheduleDayRepository {
     return (to === undefined ? query : query.andWhere('day.day <= :to', { to })).getMany();
   }
 
-  /** Writes days that were missing; one that a competitor wrote first stays as it is. */
+  /** Writes days that were missing and tells which; one that a competitor wrote first stays as it is. */
   async insertMissing(
     tx: EntityManager,
     organizationId: string,
     scheduleId: string,
     plans: readonly DayPlan[],
-  ): Promise<void> {
-    await tx.query(
+  ): Promise<string[]> {
+    const rows = await tx.query<Array<{ day: string }>>(
       `INSERT INTO schedule_day (organization_id, schedule_id, day, covers, open, grid)
        SELECT $1, $2, day, covers::tstzrange, open::tstzmultirange, grid::jsonb
        FROM unnest($3::date[], $4::text[], $5::text[], $6::text[]) AS plan (day, covers, open, grid)
-       ON CONFLICT (schedule_id, day) DO NOTHING`,
+       ON CONFLICT (schedule_id, day) DO NOTHING RETURNING day`,
       [organizationId, scheduleId, ...columnsOf(plans)],
     );
+    return rows.map((row) => row.day);
   }
 
   /** Gives locked days new rules, and what is taken with them, for their bounds may have moved. */

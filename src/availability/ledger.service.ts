@@ -93,8 +93,11 @@ export class Ledger {
     const rules = await this.schedules.rulesOf(tx, schedules, earliest(missing));
     for (const schedule of schedules) {
       const days = missing.filter((key) => key.scheduleId === schedule.id).map((key) => key.day);
-      await this.days.insertMissing(tx, organizationId, schedule.id, planDays(rules.get(schedule.id)!, days));
-      await this.days.recomputeTaken(tx, schedule.id, days);
+      const plans = planDays(rules.get(schedule.id)!, days);
+      // Only rows of our own making are recomputed: nobody else sees them yet. One that a competitor made first is his and
+      // its bookers'; recomputing it without its lock would bring back claims that are being released right now.
+      const made = await this.days.insertMissing(tx, organizationId, schedule.id, plans);
+      if (made.length > 0) await this.days.recomputeTaken(tx, schedule.id, made);
     }
     return missing.length;
   }

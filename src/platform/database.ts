@@ -1,7 +1,7 @@
 import { Injectable, type OnApplicationBootstrap } from '@nestjs/common';
 import { InjectDataSource } from '@nestjs/typeorm';
 import { DataSource, type EntityManager, QueryFailedError, type QueryRunner } from 'typeorm';
-import { ConstraintViolation, Problem, TryAgain } from './errors';
+import { ConstraintViolation, Problem, SchemaError, TryAgain } from './errors';
 import { Log } from './logging';
 import { Metrics } from './metrics';
 
@@ -102,7 +102,7 @@ export class Database implements OnApplicationBootstrap {
         [[app, system]],
       );
       const names = [...unprotected, ...bypassing].map((row) => row.name);
-      if (names.length > 0) throw new Error(`Row-level security is off or bypassed for: ${names.join(', ')}.`);
+      if (names.length > 0) throw new SchemaError(`Row-level security is off or bypassed for: ${names.join(', ')}.`);
     });
   }
 
@@ -235,7 +235,7 @@ export class Database implements OnApplicationBootstrap {
         const role = (policy: string) => rows.find((row) => row.policy === policy)?.role;
         const [app, system] = [role('organization_isolation'), role('system_access')];
         if (!app || !system)
-          throw new Error('The database has no policies for row-level security. Run: npm run migrate');
+          throw new SchemaError('The database has no policies for row-level security. Run: npm run migrate');
         return { app, system };
       })
       .catch((error: unknown) => {

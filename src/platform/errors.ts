@@ -101,6 +101,9 @@ export class ConstraintViolation extends Error {
   }
 }
 
+/** The database cannot be used as it is. The message is one line for a person at a terminal. */
+export class SchemaError extends Error {}
+
 /**
  * What a transaction decided on has changed before it could lock it: run the closure again at once, on what is there now.
  * Thrown inside `Database.transaction`, which counts the tries.

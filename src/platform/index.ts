@@ -25,7 +25,7 @@ export {
   WholeParameter,
 } from './dto';
 export { type EmbeddedPostgres, startEmbeddedPostgres } from './embedded';
-export { ConstraintViolation, type FieldError, Problem, TryAgain } from './errors';
+export { ConstraintViolation, type FieldError, Problem, SchemaError, TryAgain } from './errors';
 export { fingerprintOf, Idempotency, type IdempotentRequest } from './idempotency';
 export { isTimeZone, parseInstant, showInstant } from './instants';
 export * from './interval';
@@ -36,5 +36,5 @@ export { Outbox } from './outbox';
 export { PlatformModule } from './platform.module';
 export { bodyOf, ProblemFilter } from './problem.filter';
 export { Reply, ReplyInterceptor } from './reply';
-export { migrate, type MigrationState, migrationStatus, openDatabase, SchemaError } from './schema';
+export { migrate, type MigrationState, migrationStatus, openDatabase } from './schema';
 export { IdPipe, refuseInheritedNames, refuseOtherThanObject, refuseUnstorable, requestPipe } from './validation';

@@ -1,17 +1,15 @@
-import { runMigrations } from 'bullmq';
+import { assertSchemaCompatibility, LATEST_SCHEMA_VERSION, runMigrations, SchemaMigrationRequiredError } from 'bullmq';
 import { Client } from 'pg';
 import { DataSource } from 'typeorm';
 import { migrations } from '../../migrations';
 import type { Settings } from './config';
 import { Database } from './database';
+import { SchemaError } from './errors';
 import { QUEUE_SCHEMA } from './jobs.module';
 import type { Log } from './logging';
 import { Metrics } from './metrics';
 import './pg-types';
 import { SnakeCaseNames } from './snake-case-names';
-
-/** The database cannot be used as it is. The message is one line for a person at a terminal. */
-export class SchemaError extends Error {}
 
 /** One migration and when it ran; `pending` when it has not yet. */
 export interface MigrationState {
@@ -71,7 +69,7 @@ export async function migrate(
         await dataSource.destroy();
       }
     }
-    if (settings.redisUrl === undefined) await runMigrations(guard, QUEUE_SCHEMA);
+    if (settings.redisUrl === undefined && !(await queueIsCurrent(guard))) await runMigrations(guard, QUEUE_SCHEMA);
     await grantRoles(guard, [url, settings.databaseUrl]);
   } catch (error) {
     throw explain(error, url);
@@ -134,15 +132,24 @@ async function migrationStates(client: Client): Promise<MigrationState[]> {
 async function grantRoles(owner: Client, urls: readonly string[]): Promise<void> {
   const logins = [...new Set(urls.map((url) => decodeURIComponent(new URL(url).username)).filter(Boolean))];
   const { rows: strangers } = await owner.query<{ login: string }>(
+    `SELECT rolname AS login FROM pg_roles WHERE rolname = ANY($1) AND NOT has_table_privilege(rolname, 'public.migrations', 'SELECT')`,
+    [logins],
+  );
+  for (const { login } of strangers) await owner.query(`GRANT SELECT ON public.migrations TO ${ident(login)}`);
+  const { rows: outsiders } = await owner.query<{ login: string }>(
     `SELECT rolname AS login FROM pg_roles, pg_namespace n
-     WHERE rolname = ANY($1) AND nspname = $2 AND NOT has_schema_privilege(rolname, n.oid, 'USAGE')`,
+     WHERE rolname = ANY($1) AND nspname = $2 AND NOT has_schema_privilege(rolname, n.oid, 'CREATE')`,
     [logins, QUEUE_SCHEMA],
   );
-  for (const { login } of strangers) {
+  for (const { login } of outsiders) {
     for (const objects of ['TABLES', 'SEQUENCES', 'FUNCTIONS']) {
       await owner.query(`GRANT ALL ON ALL ${objects} IN SCHEMA ${QUEUE_SCHEMA} TO ${ident(login)}`);
+      await owner.query(
+        `ALTER DEFAULT PRIVILEGES IN SCHEMA ${QUEUE_SCHEMA} GRANT ALL ON ${objects} TO ${ident(login)}`,
+      );
     }
-    await owner.query(`GRANT USAGE ON SCHEMA ${QUEUE_SCHEMA} TO ${ident(login)}`);
+    // CREATE too: the queue makes the sequence of its job ids when the first job comes.
+    await owner.query(`GRANT USAGE, CREATE ON SCHEMA ${QUEUE_SCHEMA} TO ${ident(login)}`);
   }
   const { rows } = await owner.query<{ login: string; role: string }>(
     `SELECT l.rolname AS login, r.rolname AS role
@@ -151,6 +158,16 @@ async function grantRoles(owner: Client, urls: readonly string[]): Promise<void>
     [logins],
   );
   for (const { login, role } of rows) await owner.query(`GRANT ${ident(role)} TO ${ident(login)}`);
+}
+
+/** Whether the queue's tables are there and as this release wants them. */
+async function queueIsCurrent(client: Client): Promise<boolean> {
+  try {
+    return (await assertSchemaCompatibility(client, QUEUE_SCHEMA)) >= LATEST_SCHEMA_VERSION;
+  } catch (error) {
+    if (error instanceof SchemaMigrationRequiredError) return false;
+    throw error;
+  }
 }
 
 const ident = (name: string): string => `"${name.replaceAll('"', '""')}"`;

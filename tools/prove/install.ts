@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
@@ -98,7 +98,7 @@ export async function startFresh(planting: Planting, signal: AbortSignal): Promi
       processes.push(one);
       await one.ready();
     }
-    const demo = JSON.parse(readFileSync(path.join(dataDir, 'demo.json'), 'utf8')) as { apiKey: string };
+    const demo = readDemo(dataDir);
     const databaseUrl = database?.url ?? embeddedUrl(dataDir);
     if (planting.sqlAfterStart !== undefined) await runSql(database?.ownerUrl ?? databaseUrl, planting.sqlAfterStart);
     return {
@@ -221,6 +221,13 @@ async function runSql(url: string, sql: string): Promise<void> {
   } finally {
     await client.end();
   }
+}
+
+function readDemo(dataDir: string): { apiKey: string } {
+  const file = path.join(dataDir, 'demo.json');
+  if (existsSync(file)) return JSON.parse(readFileSync(file, 'utf8')) as { apiKey: string };
+  // Only where no database could be made beside DATABASE_URL.
+  throw new InstallError('The database at DATABASE_URL is in use: give --url and --api-key of its install.');
 }
 
 /** The embedded server as its folder describes it; see `src/platform/embedded`. */

@@ -2,15 +2,7 @@ import pg from 'pg';
 import { auditLedger } from '../../src/operations';
 import type { Finding, Life } from './history';
 import { differencesFromLife } from './invariants';
-import {
-  ACKNOWLEDGED,
-  AUDITED,
-  DATABASE_CHECKS,
-  EXPIRED,
-  OCCUPYING,
-  SQL_CHECKS,
-  UNEXPLAINED,
-} from './invariants.sql';
+import { ACKNOWLEDGED, AUDITED, DATABASE_CHECKS, EXPIRED, OCCUPYING, SQL_CHECKS, UNEXPLAINED } from './invariants.sql';
 import type { World } from './world';
 
 interface Row {

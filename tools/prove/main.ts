@@ -45,7 +45,8 @@ async function main(): Promise<number> {
   process.stdout.write(showReport(report));
   if (options.json !== undefined) writeJson(options.json, report);
   if (violationsOf(report).length > 0) return 1;
-  return report.interrupted ? 130 : 0;
+  if (report.interrupted) return 130;
+  return report.storms.length === 0 ? 2 : 0;
 }
 
 async function prove(options: Options, install: Install, signal: AbortSignal, progress: Progress): Promise<Report> {

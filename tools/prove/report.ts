@@ -167,7 +167,8 @@ export function showReport(report: Report): string {
   for (const { storm, reason } of report.notRun) lines.push(`NOT run: ${storm}, because ${reason}.`);
   if (report.interrupted) lines.push('Interrupted: the figures are of what had run by then.');
   const violations = violationsOf(report);
-  lines.push('', violations.length === 0 ? 'No violations.' : 'VIOLATIONS');
+  const verdict = report.storms.length === 0 ? 'Nothing was run.' : 'No violations.';
+  lines.push('', violations.length === 0 ? verdict : 'VIOLATIONS');
   for (const { storm, check, count, examples } of violations) {
     lines.push(`  ${storm}: ${count} x broken: ${check}`, ...examples.map((example) => `      ${example}`));
   }
