@@ -34,13 +34,17 @@ describe('a day that somebody else has materialised meanwhile', () => {
     };
     expect((await clinic.call('POST', '/v1/appointments', { body })).status).toBe(201);
 
-    await releasing.query('BEGIN');
-    await releasing.query('DELETE FROM claim WHERE schedule_id = $1', [scheduleId]);
-    await releasing.query(`UPDATE schedule_day SET taken = '{}' WHERE schedule_id = $1`, [scheduleId]);
-
     // The slower session's look at the days came before the row was there.
     const days = app.app.get(ScheduleDayRepository, { strict: false });
     jest.spyOn(days, 'existing').mockResolvedValueOnce(new Set());
+    const insertMissing = days.insertMissing.bind(days);
+    jest.spyOn(days, 'insertMissing').mockImplementationOnce(async (...missing) => {
+      const made = await insertMissing(...missing);
+      await releasing.query('BEGIN');
+      await releasing.query('DELETE FROM claim WHERE schedule_id = $1', [scheduleId]);
+      await releasing.query(`UPDATE schedule_day SET taken = '{}' WHERE schedule_id = $1`, [scheduleId]);
+      return made;
+    });
     const ledger = app.app.get(Ledger, { strict: false });
     const database = app.app.get(Database, { strict: false });
     const materialising = database.transaction(clinic.organizationId, (tx) =>
