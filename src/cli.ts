@@ -50,7 +50,7 @@ const COMMANDS: Record<string, (args: string[]) => Promise<number>> = {
     if (!organization?.trim() || !email || !/^[^@\s]+@[^@\s]+$/.test(email)) throw new UsageError(USAGE);
     if (!isTimeZone(timeZone)) throw new UsageError(`${timeZone} is no time zone of the IANA database.`);
     return withInstall(async (install) => {
-      const app = await createApp(install.config, Log.create('warn'));
+      const app = await createApp({ ...install.config, role: 'api' }, Log.create('warn'));
       try {
         await app.init();
         const made = await app.get(SetupService, { strict: false }).firstOrganization(organization.trim(), timeZone);
@@ -86,7 +86,7 @@ const COMMANDS: Record<string, (args: string[]) => Promise<number>> = {
   openapi: async ([file]) => {
     if (!file) throw new UsageError('Usage: npm run openapi');
     return withInstall(async (install) => {
-      const app = await createApp(install.config, Log.create('warn'));
+      const app = await createApp({ ...install.config, role: 'api' }, Log.create('warn'));
       try {
         await app.init();
         await writeFile(file, `${JSON.stringify(describeApi(app), null, 2)}\n`);

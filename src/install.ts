@@ -1,7 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { type Config, type EmbeddedPostgres, migrate, type Settings, startEmbeddedPostgres } from './platform';
+import {
+  type Config,
+  type EmbeddedPostgres,
+  migrate,
+  SchemaError,
+  type Settings,
+  startEmbeddedPostgres,
+} from './platform';
 
 /** An install that is ready to serve: its settings are complete, its database is up. */
 export interface Install {
@@ -32,9 +39,13 @@ export async function prepare(
   }
 }
 
-function startEmbedded(settings: Settings, say: (line: string) => void): Promise<EmbeddedPostgres> {
+async function startEmbedded(settings: Settings, say: (line: string) => void): Promise<EmbeddedPostgres> {
   say('DATABASE_URL is not set: using the embedded PostgreSQL, for evaluation and one machine.');
-  return startEmbeddedPostgres({ dataDir: settings.dataDir, say });
+  try {
+    return await startEmbeddedPostgres({ dataDir: settings.dataDir, say });
+  } catch (error) {
+    throw new SchemaError(error instanceof Error ? error.message : String(error), { cause: error });
+  }
 }
 
 /** The secret of an install that was given none: made once, kept where only its owner can read it. */

@@ -4,6 +4,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { createApp } from './app';
+import { DayPlanner } from './availability';
 import { type Install, prepare } from './install';
 import { DemoService } from './operations';
 import { Log, readSettings, SchemaError, type Settings, SettingsError } from './platform';
@@ -77,6 +78,7 @@ async function serveDemo(app: NestFastifyApplication, { config, embedded }: Inst
   if (seeded) {
     await mkdir(config.dataDir, { recursive: true });
     await writeFile(file, `${JSON.stringify({ baseUrl, ...seeded }, null, 2)}\n`, { mode: 0o600 });
+    await app.get(DayPlanner, { strict: false }).planAhead();
     say(`Seeded a demo clinic; its ids and its API key are in ${file}`);
     return;
   }

@@ -1,6 +1,7 @@
 export { AvailabilityJobsModule } from './availability.jobs';
 export { AvailabilityModule } from './availability.module';
 export { DayGate } from './day-gate';
+export { DayPlanner } from './day-planner.service';
 export { type ExceptionSpan, type WeeklyHours } from './hours.rules';
 export { type BookableService, LanesRepository, type PractitionerLane } from './lanes.repository';
 export {

@@ -151,11 +151,15 @@ async function grantRoles(owner: Client, urls: readonly string[]): Promise<void>
     // CREATE too: the queue makes the sequence of its job ids when the first job comes.
     await owner.query(`GRANT USAGE, CREATE ON SCHEMA ${QUEUE_SCHEMA} TO ${ident(login)}`);
   }
+  // Since version 16 the maker of a role is its member without the right to become it: ask for that right by its name.
+  const { rows: server } = await owner.query<{ right: string }>(
+    `SELECT CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END AS right`,
+  );
   const { rows } = await owner.query<{ login: string; role: string }>(
     `SELECT l.rolname AS login, r.rolname AS role
      FROM pg_roles l, pg_policy p JOIN pg_roles r ON r.oid = ANY(p.polroles)
-     WHERE p.polrelid = 'public.appointment'::regclass AND l.rolname = ANY($1) AND NOT pg_has_role(l.oid, r.oid, 'MEMBER')`,
-    [logins],
+     WHERE p.polrelid = 'public.appointment'::regclass AND l.rolname = ANY($1) AND NOT pg_has_role(l.oid, r.oid, $2)`,
+    [logins, server[0]!.right],
   );
   for (const { login, role } of rows) await owner.query(`GRANT ${ident(role)} TO ${ident(login)}`);
 }
