@@ -1,6 +1,6 @@
 import { ScheduleDayRepository } from '../../../src/availability';
 import { pauseBefore } from '../../support/sessions';
-import { openStand, SOUND, type Stand } from './stand';
+import { DAY, openStand, SOUND, type Stand, statusesOf } from './stand';
 
 /**
  * Mistake 2: `SELECT ... FOR UPDATE` over the bookings that overlap. Where there are none, no row is locked, and PostgreSQL
@@ -46,6 +46,32 @@ describe('mistake 2: FOR UPDATE that matches no row', () => {
 
     expect((await first).status).toBe(201);
     expect(await second).toMatchObject({ status: 409, body: { code: 'slot_taken' } });
+    expect(await stand.ledger()).toEqual(SOUND);
+  });
+
+  it('is not what Holdfast does: on days that are there, with nobody named, the others wait at the lock alone', async () => {
+    const { clinic, stage } = stand;
+    const book = (time: string, who?: number) =>
+      clinic.call('POST', '/v1/appointments', {
+        body: {
+          serviceId: clinic.services[0]!.id,
+          startsAt: `${DAY}T${time}:00Z`,
+          patient: { phone: '+4915112312312' },
+          ...(who === undefined ? {} : { practitionerId: clinic.practitioners[who]!.id }),
+        },
+      });
+    // Two are free at noon; everybody's day has its row.
+    for (const who of clinic.practitioners.keys()) {
+      expect((await book(who < 2 ? '15:00' : '12:00', who)).status).toBe(201);
+    }
+    const pause = pauseBefore(stand.app.app.get(ScheduleDayRepository, { strict: false }), 'insertClaim');
+    const first = book('12:00');
+    await pause.reached;
+    const others = [book('12:00'), book('12:00')];
+    await stage.waiting(2);
+    pause.resume();
+
+    expect(statusesOf(await Promise.all([first, ...others]))).toEqual([201, 201, 409]);
     expect(await stand.ledger()).toEqual(SOUND);
   });
 });
