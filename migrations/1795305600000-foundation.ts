@@ -357,6 +357,8 @@ CREATE TABLE appointment_segment (
   room_id         uuid,
   starts_at       timestamptz NOT NULL,
   ends_at         timestamptz NOT NULL,
+  -- The appointment's own start, by which lists of a practitioner are sorted.
+  appointment_starts_at timestamptz NOT NULL,
   PRIMARY KEY (organization_id, appointment_id, position),
   FOREIGN KEY (organization_id, appointment_id) REFERENCES appointment (organization_id, id),
   FOREIGN KEY (organization_id, schedule_id) REFERENCES schedule (organization_id, id),
@@ -366,7 +368,8 @@ CREATE TABLE appointment_segment (
   CHECK (starts_at < ends_at)
 );
 CREATE INDEX appointment_segment_schedule ON appointment_segment (schedule_id, starts_at);
-CREATE INDEX appointment_segment_practitioner ON appointment_segment (organization_id, practitioner_id, starts_at);
+CREATE INDEX appointment_segment_practitioner
+  ON appointment_segment (organization_id, practitioner_id, appointment_starts_at, appointment_id);
 
 -- Who did what, when, from which version to which. Folding it gives the appointment's present state.
 CREATE TABLE appointment_history (

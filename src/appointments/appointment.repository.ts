@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { InjectRepository } from '@nestjs/typeorm';
-import { Brackets, type EntityManager, In, MoreThan, Repository } from 'typeorm';
+import { type EntityManager, In, MoreThan, Repository } from 'typeorm';
 import { Problem } from '../platform';
 import {
   Appointment,
@@ -65,37 +65,14 @@ export class AppointmentRepository {
 
   /** In the order of start and id, so that a page costs the same wherever it lies. */
   async list(tx: EntityManager, filter: AppointmentFilter): Promise<FullAppointment[]> {
-    const query = tx
-      .withRepository(this.appointments)
-      .createQueryBuilder('a')
-      .orderBy('a.startsAt')
-      .addOrderBy('a.id')
-      .take(filter.take);
-    if (filter.from) query.andWhere('a.startsAt >= :from', { from: filter.from });
-    if (filter.to) query.andWhere('a.startsAt < :to', { to: filter.to });
-    if (filter.patientId) query.andWhere('a.patientId = :patientId', { patientId: filter.patientId });
-    if (filter.statuses) query.andWhere('a.status IN (:...statuses)', { statuses: filter.statuses });
-    if (filter.confirmationStatus)
-      query.andWhere('a.confirmationStatus = :confirmation', { confirmation: filter.confirmationStatus });
-    if (filter.practitionerId) {
-      query.andWhere(
-        `EXISTS (SELECT 1 FROM appointment_segment s WHERE s.organization_id = a.organization_id AND s.appointment_id = a.id
-                   AND s.practitioner_id = :practitionerId)`,
-        { practitionerId: filter.practitionerId },
-      );
-    }
-    const after = filter.after;
-    if (after) {
-      // Two plain bounds beside the row comparison: under row-level security only they can bound the index scan.
-      query
-        .andWhere('a.startsAt >= :lastStart', { lastStart: after.startsAt })
-        .andWhere(
-          new Brackets((either) =>
-            either.where('a.startsAt > :lastStart').orWhere('a.id > :lastId', { lastId: after.id }),
-          ),
-        );
-    }
-    return this.withSegments(tx, await query.getMany());
+    const { sql, values } = pageOfIds(filter);
+    const keys = await tx.query<Array<{ id: string }>>(sql, values);
+    const rows = await tx.withRepository(this.appointments).findBy({ id: In(keys.map((key) => key.id)) });
+    const byId = new Map(rows.map((row) => [row.id, row]));
+    return this.withSegments(
+      tx,
+      keys.map((key) => byId.get(key.id)!),
+    );
   }
 
   /** Whether appointments that are still to come depend on a service or patient. */
@@ -116,4 +93,45 @@ export class AppointmentRepository {
       .find({ where: { appointmentId: In(appointments.map((each) => each.id)) }, order: { position: 'ASC' } });
     return appointments.map((each) => ({ ...each, segments: rows.filter((row) => row.appointmentId === each.id) }));
   }
+}
+
+/**
+ * The ids of one page. What bounds the start stands on the index that is walked: of the segments for a practitioner, of the
+ * appointments else; the rest filters what comes along. Row comparisons and ranges would not be used under row-level
+ * security, plain bounds are.
+ */
+function pageOfIds(filter: AppointmentFilter): { sql: string; values: unknown[] } {
+  const values: unknown[] = [];
+  const bind = (value: unknown, type: string): string => `$${values.push(value)}::${type}`;
+  const bounds = (start: string, id: string): string[] => {
+    const { from, to, after } = filter;
+    const last = after && bind(after.startsAt, 'timestamptz');
+    return [
+      ...(from ? [`${start} >= ${bind(from, 'timestamptz')}`] : []),
+      ...(to ? [`${start} < ${bind(to, 'timestamptz')}`] : []),
+      ...(after ? [`${start} >= ${last}`, `(${start} > ${last} OR ${id} > ${bind(after.id, 'uuid')})`] : []),
+    ];
+  };
+  const filters = (): string[] => [
+    ...(filter.patientId ? [`a.patient_id = ${bind(filter.patientId, 'uuid')}`] : []),
+    ...(filter.statuses ? [`a.status = ANY(${bind(filter.statuses, 'text[]')})`] : []),
+    ...(filter.confirmationStatus ? [`a.confirmation_status = ${bind(filter.confirmationStatus, 'text')}`] : []),
+  ];
+  const where = (conditions: string[]): string => (conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : '');
+  const limit = () => `LIMIT ${bind(filter.take, 'integer')}`;
+  if (filter.practitionerId === undefined) {
+    const conditions = [...bounds('a.starts_at', 'a.id'), ...filters()];
+    return { sql: `SELECT a.id FROM appointment a ${where(conditions)} ORDER BY a.starts_at, a.id ${limit()}`, values };
+  }
+  const mine = [
+    `practitioner_id = ${bind(filter.practitionerId, 'uuid')}`,
+    ...bounds('appointment_starts_at', 'appointment_id'),
+  ];
+  return {
+    sql: `SELECT a.id
+          FROM (SELECT DISTINCT appointment_starts_at, appointment_id FROM appointment_segment ${where(mine)}) mine
+          JOIN appointment a ON a.id = mine.appointment_id ${where(filters())}
+          ORDER BY mine.appointment_starts_at, mine.appointment_id ${limit()}`,
+    values,
+  };
 }

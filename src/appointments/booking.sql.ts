@@ -26,9 +26,9 @@ const record = (first: number) => {
     FROM day RETURNING id
   ), parts AS (
     INSERT INTO appointment_segment (organization_id, appointment_id, position, name, schedule_id, practitioner_id, room_id,
-                                     starts_at, ends_at)
+                                     starts_at, ends_at, appointment_starts_at)
     SELECT ${p(0)}::uuid, booked.id, part.position, part.name, part."scheduleId", part."practitionerId", part."roomId",
-           part."startsAt", part."endsAt"
+           part."startsAt", part."endsAt", ${p(6)}::timestamptz
     FROM booked, jsonb_to_recordset(${p(14)}::jsonb) AS part (position smallint, name text, "scheduleId" uuid,
       "practitionerId" uuid, "roomId" uuid, "startsAt" timestamptz, "endsAt" timestamptz)
   ), first_line AS (

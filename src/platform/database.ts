@@ -171,6 +171,7 @@ export class Database implements OnApplicationBootstrap {
         // The process was stopped or starved in between. What it decided may be old: refuse it, as the server would.
         throw Problem.busy('The transaction took too long and was undone; please try again.');
       }
+      if (runner.isReleased) throw lost();
       await this.commit(runner);
       return result;
     } catch (error) {
@@ -289,12 +290,13 @@ function sqlState(error: unknown): string | undefined {
   return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) ? code : undefined;
 }
 
+/** The server closed the connection meanwhile, and the transaction with it: nothing was sent to be committed. */
+const lost = (): Error => Object.assign(new Error('the connection was closed by the server'), { code: 'ECONNRESET' });
+
 function isConnectionError(error: unknown): boolean {
   const { code, message } = (driverError(error) ?? {}) as { code?: string; message?: string };
   return (
     ['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'ENOTFOUND', 'EAI_AGAIN'].includes(code ?? '') ||
-    /Connection terminated|timeout exceeded when trying to connect|not queryable|QueryRunnerAlreadyReleased/i.test(
-      message ?? '',
-    )
+    /Connection terminated|timeout exceeded when trying to connect|not queryable|already released/i.test(message ?? '')
   );
 }

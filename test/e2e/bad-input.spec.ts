@@ -1160,8 +1160,9 @@ describe('150,000 appointments', () => {
       values,
     );
     await sql(
-      `INSERT INTO appointment_segment (organization_id, appointment_id, position, schedule_id, practitioner_id, starts_at, ends_at)
-       SELECT organization_id, id, 0, $1, $2, starts_at, ends_at FROM appointment`,
+      `INSERT INTO appointment_segment (organization_id, appointment_id, position, schedule_id, practitioner_id,
+                                        starts_at, ends_at, appointment_starts_at)
+       SELECT organization_id, id, 0, $1, $2, starts_at, ends_at, starts_at FROM appointment`,
       [scheduleId, practitionerId],
     );
     await sql('ANALYZE appointment, appointment_segment');

@@ -48,8 +48,9 @@ describe('the catalog', () => {
       UPDATE schedule_hours SET location_id = (SELECT min(id::text)::uuid FROM location);
       INSERT INTO schedule_exception (organization_id, id, schedule_id, starts_at, ends_at, kind)
         SELECT organization_id, gen_random_uuid(), id, now(), now() + interval '1 hour', 'closed' FROM schedule LIMIT 1;
-      INSERT INTO appointment_segment (organization_id, appointment_id, position, schedule_id, room_id, starts_at, ends_at)
-        SELECT a.organization_id, a.id, 1, r.schedule_id, r.id, a.starts_at, a.ends_at FROM appointment a, room r LIMIT 1;
+      INSERT INTO appointment_segment (organization_id, appointment_id, position, schedule_id, room_id, starts_at, ends_at,
+                                       appointment_starts_at)
+        SELECT a.organization_id, a.id, 1, r.schedule_id, r.id, a.starts_at, a.ends_at, a.starts_at FROM appointment a, room r LIMIT 1;
       INSERT INTO service_segment (organization_id, service_id, position, name, duration_minutes)
         SELECT organization_id, id, 0, 'first', 30 FROM service LIMIT 1;
       INSERT INTO service_segment_resource (organization_id, id, service_id, position, practitioner_id, room_id)

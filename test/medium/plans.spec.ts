@@ -129,8 +129,8 @@ describe('the plans of hot queries', () => {
        FROM ${lanes}, generate_series(1, ${DAYS}) AS d`,
       `appointment (organization_id, id, status, service_id, patient_id, starts_at, ends_at, mode)
        SELECT o, ${appointment}, 'confirmed', ${usual}, ${patient}, ${start}, ${end}, 'in_person' FROM ${slots}`,
-      `appointment_segment (organization_id, appointment_id, position, schedule_id, practitioner_id, starts_at, ends_at)
-       SELECT o, ${appointment}, 0, ${schedule}, ${practitioner}, ${start}, ${end} FROM ${slots}`,
+      `appointment_segment (organization_id, appointment_id, position, schedule_id, practitioner_id, starts_at, ends_at, appointment_starts_at)
+       SELECT o, ${appointment}, 0, ${schedule}, ${practitioner}, ${start}, ${end}, ${start} FROM ${slots}`,
       `appointment_history (organization_id, appointment_id, version, action, to_status, actor, channel)
        SELECT o, ${appointment}, 1, 'book', 'confirmed', 'test', 'api' FROM ${slots}`,
       `claim (organization_id, schedule_id, starts_at, ends_at, core_starts_at, core_ends_at, holder)
