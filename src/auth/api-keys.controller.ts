@@ -30,6 +30,11 @@ export class ApiKeysController {
     return this.apiKeys.list(call, query);
   }
 
+  @Get(':id')
+  get(@CurrentCall() call: Call, @Param('id', IdPipe) id: string) {
+    return this.apiKeys.get(call, id);
+  }
+
   @Delete(':id')
   @HttpCode(204)
   revoke(@CurrentCall() call: Call, @Param('id', IdPipe) id: string) {

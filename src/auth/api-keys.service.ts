@@ -108,13 +108,21 @@ export class ApiKeysService {
     });
   }
 
+  get(call: Call, id: string): Promise<ApiKeyView> {
+    return this.database.read(call.organizationId, async (tx) => {
+      const row = await tx.withRepository(this.apiKeys).findOneBy({ id });
+      if (!row) throw Problem.notFound('API key');
+      return show(row);
+    });
+  }
+
   /** Revokes a key; revoking twice is no mistake. */
   async revoke(call: Call, id: string): Promise<void> {
     await this.database.transaction(call.organizationId, async (tx) => {
-      const { affected } = await tx
-        .withRepository(this.apiKeys)
-        .update({ id, organizationId: call.organizationId }, { revokedAt: this.clock.date() });
-      if (affected !== 1) throw Problem.notFound('API key');
+      const apiKeys = tx.withRepository(this.apiKeys);
+      // The day of the first revocation stays.
+      const { affected } = await apiKeys.update({ id, revokedAt: IsNull() }, { revokedAt: this.clock.date() });
+      if (affected === 0 && !(await apiKeys.existsBy({ id }))) throw Problem.notFound('API key');
     });
     this.known.clear();
     this.log.event('api_key_revoked', { apiKeyId: id });

@@ -28,7 +28,10 @@ class PlanDaysAhead extends WorkerHost implements OnApplicationBootstrap {
   }
 
   onApplicationBootstrap(): void {
-    this.queue.on('error', (error) => this.log.failure('queue_unreachable', error, { queue: QUEUE }));
+    // BullMQ connects again by itself; without a listener it would write to the console.
+    const unreachable = (error: Error) => this.log.failure('queue_unreachable', error, { queue: QUEUE });
+    this.queue.on('error', unreachable);
+    this.worker.on('error', unreachable);
     // Not awaited: a worker starts without its queue and finds it when it comes back.
     void this.schedule().catch((error: unknown) =>
       this.log.failure('job_not_scheduled', error, { job: PLAN_DAYS_AHEAD }),

@@ -83,8 +83,13 @@ export class LocationsService {
     return this.records.lockVersion(tx, id, call, 'pessimistic_write');
   }
 
-  retire(tx: EntityManager, id: string): Promise<void> {
-    return this.records.retire(tx, id);
+  /** Ends the location; callers without a branch belong nowhere then, until another one is the default. */
+  async retire(tx: EntityManager, id: string): Promise<void> {
+    await this.records.retire(tx, id);
+    await tx.query(
+      'UPDATE organization SET default_location_id = NULL, version = version + 1, updated_at = $2 WHERE default_location_id = $1',
+      [id, this.clock.date()],
+    );
   }
 }
 

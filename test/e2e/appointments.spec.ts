@@ -343,12 +343,6 @@ describe('appointments', () => {
       expect([nobody.status, nobody.body]).toEqual([200, { data: [], nextCursor: null }]);
     });
 
-    it('by what changed since', async () => {
-      const since = booked.two.updatedAt;
-      const answer = await of(`&updatedSince=${since}`);
-      expect([answer.status, names(answer)]).toEqual([200, ['two']]);
-    });
-
     it('pages through all without loss or repetition while others are inserted', async () => {
       const own = await lane();
       const book = async (index: number) => {

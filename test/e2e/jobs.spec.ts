@@ -26,10 +26,16 @@ describe('a worker', () => {
 
       await worker.stop();
       await api.stop();
-      const { rows } = await client.query<{ application_name: string }>(
-        `SELECT application_name FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`,
-      );
-      expect(rows).toEqual([]);
+      const open = async () => {
+        const { rows } = await client.query<{ application_name: string }>(
+          `SELECT application_name FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`,
+        );
+        return rows;
+      };
+      // The server takes note of a closed connection a moment later.
+      const closed = Date.now() + 10_000;
+      while ((await open()).length > 0 && Date.now() < closed) await new Promise((next) => setTimeout(next, 50));
+      expect(await open()).toEqual([]);
     });
     await database.drop();
   });
