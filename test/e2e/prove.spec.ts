@@ -187,6 +187,13 @@ describe('prove against a small imitation of Holdfast', () => {
     expect(await proveStandIn(undefined, SHORT)).toMatchObject({ exitCode: 0, report: { violations: [] } });
   });
 
+  it('repeats the storms with other choices until the minutes are over', async () => {
+    const options = ['--clients', '10', '--rounds', '1', '--storms', 'one-slot', '--minutes', '0.1'];
+    const run = await proveStandIn(undefined, options);
+    expect(run).toMatchObject({ exitCode: 0, report: { violations: [] } });
+    expect(run.report.storms[0]!.rounds).toBeGreaterThan(1);
+  });
+
   it.each(OFFENCES.map((offence) => [offence, ...CAUGHT[offence]] as const))(
     'that %s, turns red in the storm %s: %s',
     async (offence, storm, check) => {

@@ -56,9 +56,9 @@ describe('a day that somebody else has materialised meanwhile', () => {
       );
       return rows.length > 0;
     };
-    let finished = false;
-    const settled = materialising.finally(() => (finished = true));
-    while (!finished && !(await waiting())) await new Promise((next) => setTimeout(next, 10));
+    const state = { finished: false };
+    const settled = materialising.finally(() => (state.finished = true));
+    while (!state.finished && !(await waiting())) await new Promise((next) => setTimeout(next, 10));
     await releasing.query('COMMIT');
     await settled;
 

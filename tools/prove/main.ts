@@ -133,9 +133,13 @@ async function openLedger(install: Install, world: World): Promise<LedgerReader>
   // Brings the app's own auditor along, and with it most of the app: only where it is of use.
   const { LedgerReader } = await import('./ledger-reader.js');
   const ledger = await LedgerReader.open(install.databaseUrl);
-  if (await ledger.holds(world)) return ledger;
+  try {
+    if (await ledger.holds(world)) return ledger;
+  } catch {
+    // It has no such tables.
+  }
   await ledger.close();
-  throw new Error('DATABASE_URL is the database of another install');
+  throw new Error('DATABASE_URL is not the database of this install');
 }
 
 /** The rows of the table: each storm at each number of clients. */

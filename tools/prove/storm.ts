@@ -60,7 +60,6 @@ const ANSWER_CHECKS = {
 export class StormContext {
   readonly history = new History();
   private round = 0;
-  private wishes = 0;
   private lastRefusalAt: number | undefined;
 
   constructor(
@@ -110,7 +109,7 @@ export class StormContext {
 
   /** A booking to be sent, with every choice made already: its body is the same however often it is sent. */
   wish(what: { service: Service; startsAt: number; phone: string; practitioner?: Practitioner }): Wish {
-    const requestId = `${this.world.tag}-${this.storm.name}-${this.clients.length}-${this.round}-${++this.wishes}`;
+    const requestId = this.world.newRequestId();
     return {
       ...what,
       requestId,

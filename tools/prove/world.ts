@@ -63,6 +63,7 @@ export class World {
   private readonly sparePhones: string[];
   private readonly firstDay = (Math.floor(Date.now() / DAY) + FIRST_DAY) * DAY;
   private cursor: number;
+  private requests = 0;
 
   constructor(
     private readonly admin: Client,
@@ -105,6 +106,11 @@ export class World {
 
   get schedules(): string[] {
     return [...this.practitioners, this.edited].map((practitioner) => practitioner.scheduleId);
+  }
+
+  /** Of one request, over all storms and their repetitions. */
+  newRequestId(): string {
+    return `${this.tag}-${++this.requests}`;
   }
 
   /** The number of one client, the same in every round. */
