@@ -1,6 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { InjectRepository } from '@nestjs/typeorm';
 import { type EntityManager, In, MoreThan, Repository } from 'typeorm';
+import { LONGEST_CLAIM } from '../availability';
 import { Problem } from '../platform';
 import {
   Appointment,
@@ -82,7 +83,12 @@ export class AppointmentRepository {
       .withRepository(this.appointments)
       .createQueryBuilder('a')
       .where(`a.${column} = :id`, { id: 'serviceId' in of ? of.serviceId : of.patientId })
-      .andWhere('a.endsAt > :now AND a.status IN (:...occupying)', { now: new Date(now), occupying: OCCUPYING })
+      .andWhere('a.endsAt > :now AND a.startsAt > :earliest AND a.status IN (:...occupying)', {
+        now: new Date(now),
+        // No appointment is longer than what can be claimed; the index is sorted by starts.
+        earliest: new Date(now - LONGEST_CLAIM),
+        occupying: OCCUPYING,
+      })
       .getExists();
   }
 
