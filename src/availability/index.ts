@@ -5,6 +5,7 @@ export { DayPlanner } from './day-planner.service';
 export { type ExceptionSpan, type WeeklyHours } from './hours.rules';
 export { type BookableService, LanesRepository, type PractitionerLane } from './lanes.repository';
 export {
+  LONGEST_CLAIM,
   planDays,
   ScheduleDayRepository,
   ScheduleRepository,
