@@ -43,7 +43,7 @@ export async function checkOverHttp(
   });
 
   const occupying = new Map<Practitioner, AppointmentView[]>();
-  await inParallel(readers, [...world.practitioners, world.edited], async (client, practitioner) => {
+  await inParallel(readers, world.everybody, async (client, practitioner) => {
     occupying.set(practitioner, await world.occupying(client, practitioner));
   });
   const explained = new Set(lives.map((life) => life.wish.requestId));

@@ -20,13 +20,14 @@ async function main(): Promise<number> {
   }
   const progress = new Progress();
   const interruption = new AbortController();
-  process.on('SIGINT', () => {
-    // The second one is meant: whoever cannot wait for the clean-up does not get it.
-    if (interruption.signal.aborted) process.exit(130);
-    progress.say('Interrupted: cleaning up. Once more to stop at once.');
-    interruption.abort();
-  });
-  process.on('SIGTERM', () => interruption.abort());
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(signal, () => {
+      // The second one is meant: whoever cannot wait for the clean-up does not get it.
+      if (interruption.signal.aborted) process.exit(130);
+      progress.say('Interrupted: cleaning up. Once more to stop at once.');
+      interruption.abort();
+    });
+  }
 
   progress.say(`Seed ${options.seed}.`);
   if (options.urls.length === 0) progress.say('Starting a fresh install ...');

@@ -104,8 +104,13 @@ export class World {
     };
   }
 
+  /** All practitioners here; fewer where {@link create} has failed. */
+  get everybody(): Practitioner[] {
+    return [...this.practitioners, this.edited].filter((practitioner) => practitioner !== undefined);
+  }
+
   get schedules(): string[] {
-    return [...this.practitioners, this.edited].map((practitioner) => practitioner.scheduleId);
+    return this.everybody.map((practitioner) => practitioner.scheduleId);
   }
 
   /** Of one request, over all storms and their repetitions. */
@@ -171,7 +176,7 @@ export class World {
   /** Cancels everything that occupies time here and removes the patients of new numbers, so that both can be used again. */
   async tidy(clients: readonly Client[]): Promise<void> {
     const left: AppointmentView[] = [];
-    await inParallel(clients, [...this.practitioners, this.edited], async (client, practitioner) => {
+    await inParallel(clients, this.everybody, async (client, practitioner) => {
       left.push(...(await this.occupying(client, practitioner)));
     });
     await inParallel(clients, left, async (client, appointment) => {
@@ -202,7 +207,7 @@ export class World {
     await attempt(() => this.tidy(clients));
     await inParallel(clients, this.phones, (client, phone) => attempt(() => this.removePatient(client, phone)));
     for (const service of Object.values(this.services ?? {})) await attempt(() => this.delete('services', service.id));
-    for (const { id } of [...this.practitioners, this.edited].filter((practitioner) => practitioner !== undefined)) {
+    for (const { id } of this.everybody) {
       await attempt(() => this.delete('practitioners', id));
     }
     if (this.locationId !== '') await attempt(() => this.delete('locations', this.locationId));
