@@ -182,7 +182,7 @@ class Crowd {
 }
 
 /**
- * The server adds a session's deadlocks to its statistics up to seconds late, so one may be shown in the row after its own.
+ * The server adds a connection's deadlocks to its statistics up to seconds late, so one may be shown in the row after its own.
  * In a fresh install nobody else can have caused them.
  */
 function countDeadlocks(
