@@ -49,6 +49,11 @@ export async function createApp(config: Config, log: Log): Promise<NestFastifyAp
       },
     },
   });
+  // Answers are about patients: nobody on the way keeps them.
+  fastify.addHook('onRequest', (_request, reply, done) => {
+    void reply.header('Cache-Control', 'no-store');
+    done();
+  });
   fastify.removeContentTypeParser('text/plain');
   fastify.addHook('preValidation', (request, _reply, done) => {
     try {
@@ -91,7 +96,44 @@ export function describeApi(app: NestFastifyApplication): OpenAPIObject {
     .addBearerAuth({ type: 'http', description: 'An API key, which begins with hf_' })
     .addSecurityRequirements('bearer')
     .build();
-  return SwaggerModule.createDocument(app, description, {
+  const document = SwaggerModule.createDocument(app, description, {
     operationIdFactory: (controller, method) => `${controller.replace(/Controller$/, '')}_${method}`,
   });
+  return withConventions(document);
+}
+
+/** What holds for every operation, said once: how errors look, and the headers that requests may carry. */
+function withConventions(document: OpenAPIObject): OpenAPIObject {
+  const text = { type: 'string' as const };
+  const schemas = (document.components ??= {}).schemas ?? {};
+  document.components.schemas = schemas;
+  schemas['Problem'] = {
+    type: 'object',
+    description: 'RFC 9457. Extensions stand beside these: errors, alternatives, currentStatus, currentVersion.',
+    required: ['type', 'title', 'status', 'detail', 'instance', 'code'],
+    properties: { type: text, title: text, status: { type: 'integer' }, detail: text, instance: text, code: text },
+  };
+  const problem = { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } };
+  const header = (name: string, about: string) => ({
+    name,
+    in: 'header' as const,
+    required: false,
+    description: about,
+    schema: text,
+  });
+  for (const path of Object.values(document.paths)) {
+    for (const method of ['get', 'post', 'put', 'patch', 'delete'] as const) {
+      const operation = path[method];
+      if (!operation) continue;
+      operation.responses['default'] = { description: 'A problem; `code` says which', content: problem };
+      const headers = [
+        ...(method === 'post'
+          ? [header('Idempotency-Key', 'Repetitions under it have one effect, and get the first answer')]
+          : []),
+        ...(method === 'get' ? [] : [header('If-Match', 'The ETag that a change is based on; required for schedules')]),
+      ];
+      operation.parameters = [...(operation.parameters ?? []), ...headers];
+    }
+  }
+  return document;
 }

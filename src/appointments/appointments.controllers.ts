@@ -9,6 +9,7 @@ import {
   InstantParameter,
   ListQuery,
   Metadata,
+  Never,
   Nested,
   Phone,
   Problem,
@@ -16,6 +17,7 @@ import {
 } from '../platform';
 import { STATUSES } from './appointment.entities';
 import { AppointmentsService } from './appointments.service';
+import { BookingService } from './booking.service';
 import { RetirementService } from './retirement.service';
 
 class BookingPatientDto {
@@ -38,20 +40,22 @@ class BookingDto {
   serviceId: string;
   @Instant({ example: '2026-12-01T09:00:00+01:00' })
   startsAt: string;
-  @Id({ optional: true, description: 'Any free one who offers the service, unless named' })
-  practitionerId?: string;
-  @Id({ optional: true, description: 'In place of patient' })
-  patientId?: string;
-  @Nested(BookingPatientDto, { optional: true })
-  patient?: BookingPatientDto;
+  @Id({ optional: true, nullable: true, description: 'Any free one who offers the service, unless named' })
+  practitionerId?: string | null;
+  @Id({ optional: true, nullable: true, description: 'In place of patient' })
+  patientId?: string | null;
+  @Nested(BookingPatientDto, { optional: true, nullable: true })
+  patient?: BookingPatientDto | null;
+  @Never({ optional: true, description: 'Holds come with a later release: false is all that can be asked for' })
+  hold?: false;
   @Text({ optional: true, nullable: true })
   attendeeName?: string | null;
-  @Text({ optional: true, max: 40 })
-  mode?: string;
+  @Text({ optional: true, nullable: true, max: 40 })
+  mode?: string | null;
   @Text({ optional: true, nullable: true, max: 5000 })
   notes?: string | null;
-  @Metadata({ optional: true, maxBytes: 16_384 })
-  metadata?: Record<string, unknown>;
+  @Metadata({ optional: true, nullable: true, maxBytes: 16_384 })
+  metadata?: Record<string, unknown> | null;
 }
 
 class CancelDto {
@@ -77,14 +81,18 @@ class AppointmentsQueryDto extends ListQuery {
 @ApiTags('Appointments')
 @Controller('v1/appointments')
 export class AppointmentsController {
-  constructor(private readonly appointments: AppointmentsService) {}
+  constructor(
+    private readonly booking: BookingService,
+    private readonly appointments: AppointmentsService,
+  ) {}
 
   @Post()
   book(@CurrentCall() call: Call, @Body() body: BookingDto) {
-    if ((body.patientId === undefined) === (body.patient === undefined)) {
+    const { patientId, patient } = body;
+    if (Boolean(patientId) === Boolean(patient)) {
       throw Problem.invalid({ pointer: '/patient', detail: 'send either patient or patientId' });
     }
-    return this.appointments.book(call, body);
+    return this.booking.book(call, body);
   }
 
   @Get()

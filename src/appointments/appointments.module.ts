@@ -6,6 +6,7 @@ import { Appointment, AppointmentHistory, AppointmentSegment } from './appointme
 import { AppointmentRepository } from './appointment.repository';
 import { AppointmentsController, RetirementController } from './appointments.controllers';
 import { AppointmentsService } from './appointments.service';
+import { BookingService } from './booking.service';
 import { RetirementService } from './retirement.service';
 
 /** Owns the life of an appointment, from booking to its end. */
@@ -16,7 +17,7 @@ import { RetirementService } from './retirement.service';
     ClinicModule,
   ],
   controllers: [AppointmentsController, RetirementController],
-  providers: [AppointmentRepository, AppointmentsService, RetirementService],
+  providers: [AppointmentRepository, AppointmentsService, BookingService, RetirementService],
   exports: [AppointmentRepository, AppointmentsService],
 })
 export class AppointmentsModule {}

@@ -1,6 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import type { EntityManager } from 'typeorm';
 import type { Call } from '../auth';
+import { LocationsService } from '../clinic';
 import { Clock, Database, type Interval, parseInstant, Problem, showInstant } from '../platform';
 import { type BookableService, LanesRepository, type PractitionerLane } from './lanes.repository';
 import { localDays } from './hours.rules';
@@ -62,6 +63,7 @@ export class SlotsService {
     private readonly repository: LanesRepository,
     private readonly schedules: ScheduleRepository,
     private readonly days: ScheduleDayRepository,
+    private readonly locations: LocationsService,
   ) {}
 
   /** `GET /v1/slots`. */
@@ -73,6 +75,7 @@ export class SlotsService {
     return this.database.read(call.organizationId, async (tx) => {
       const service = await this.repository.service(tx, request.serviceId);
       const lanes = await this.repository.lanes(tx, service.id, request.practitionerId);
+      if (request.locationId) await this.locations.require(tx, [request.locationId]);
       const mode = request.mode ?? service.modes[0]!;
       const asOf = this.clock.now();
       const { limit = 100, locationId } = request;

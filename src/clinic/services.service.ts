@@ -76,7 +76,7 @@ export class ServicesService {
       deletedAt: null,
     };
     const service = { ...row, practitionerIds: body.practitionerIds ?? [], segments };
-    check(service);
+    check(service, true);
     await this.records.in(tx).insert(row);
     await this.replaceParts(tx, service);
     return service;
@@ -109,7 +109,7 @@ export class ServicesService {
         practitionerIds: body.practitionerIds ?? before!.practitionerIds,
         segments,
       };
-      check(after);
+      check(after, body.practitionerIds !== undefined || body.segments !== undefined);
       const row = await this.records.change(tx, call, id, changes);
       if (body.practitionerIds ?? body.segments) await this.replaceParts(tx, after);
       return Reply.ok(show({ ...after, version: row.version, updatedAt: row.updatedAt }), row.version);
@@ -231,10 +231,10 @@ const fieldsOf = ({ priceAmount, priceCurrency, ...service }: FullService): Serv
   price: priceAmount === null || priceCurrency === null ? null : { amount: priceAmount, currency: priceCurrency },
 });
 
-/** What no single field can say. */
-function check(service: FullService): void {
+/** What no single field can say. Somebody must offer a service when that is decided on; later he may have left. */
+function check(service: FullService, partsGiven: boolean): void {
   const errors: FieldError[] = [];
-  if (service.practitionerIds.length === 0 && service.segments.length === 0) {
+  if (partsGiven && service.practitionerIds.length === 0 && service.segments.length === 0) {
     errors.push({ pointer: '/practitionerIds', detail: 'a service needs practitioners or segments' });
   }
   if (service.practitionerIds.length > 0 && service.segments.length > 0) {

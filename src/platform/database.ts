@@ -287,7 +287,7 @@ const driverError = (error: unknown): unknown => (error instanceof QueryFailedEr
 
 function sqlState(error: unknown): string | undefined {
   const { code } = (driverError(error) ?? {}) as { code?: unknown };
-  return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) ? code : undefined;
+  return typeof code === 'string' && /^(?=.*\d)[0-9A-Z]{5}$/.test(code) ? code : undefined;
 }
 
 /** The server closed the connection meanwhile, and the transaction with it: nothing was sent to be committed. */

@@ -96,6 +96,10 @@ export const Whole = (options: FieldOptions & { min: number; max: number }) =>
 export const Flag = (options: FieldOptions = {}) =>
   field(options, { type: Boolean }, IsBoolean({ message: 'must be true or false' }));
 
+/** A switch that cannot be turned on yet. */
+export const Never = (options: FieldOptions = {}) =>
+  field(options, { type: Boolean, enum: [false] }, IsIn([false], { message: 'can only be false in this release' }));
+
 export const OneOf = (values: readonly string[], options: FieldOptions = {}) =>
   field(options, { type: String, enum: [...values] }, IsIn(values, { message: `must be one of ${values.join(', ')}` }));
 

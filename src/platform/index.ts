@@ -16,6 +16,7 @@ export {
   LocalTime,
   Metadata,
   Nested,
+  Never,
   OneOf,
   Phone,
   Text,

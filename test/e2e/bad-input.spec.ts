@@ -252,7 +252,7 @@ describe('bad input is refused with a problem, and nothing is written', () => {
       ['/mode', [...anything, 'by_owl', 'x'.repeat(41)]],
       ['/notes', [1, 1.5, true, [], {}, ['x'], 'x'.repeat(5001)]],
       ['/metadata', [1, true, [], ['x'], '', 'x', { text: 'x'.repeat(16_400) }]],
-      ['/hold', [true, false, { seconds: 60 }]],
+      ['/hold', [true, { seconds: 60 }]],
       ['/status', ['confirmed']],
     ];
     it.each(table)('%s', async (pointer, values) => {

@@ -349,7 +349,7 @@ describe('slots and bookings agree', () => {
       expect((await call('DELETE', `/v1/practitioners/${practitioner.id}`)).status).toBe(204);
       expect(await startsOf(service.id)).toEqual([]);
       const any = await make.book({ serviceId: service.id, startsAt: at('08:00') });
-      expect(problemOf(any)).toEqual(problem(422, 'outside_hours'));
+      expect(problemOf(any)).toEqual(problem(422, 'practitioner_not_eligible'));
       const named = await make.book({ serviceId: service.id, startsAt: at('08:00'), practitionerId: practitioner.id });
       expect(problemOf(named)).toEqual(problem(404, 'not_found'));
     });
