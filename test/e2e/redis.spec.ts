@@ -2,6 +2,7 @@ import { Client } from 'pg';
 import { type Clinic, seedClinic, startApp, type TestApp, workday } from '../support/app';
 import { hasRedis, TestRedis } from '../support/redis';
 
+// Left out, and said so, where no Redis server can be had; under CI its absence fails the run instead.
 (hasRedis() ? describe : describe.skip)('with Redis', () => {
   let redis: TestRedis;
   let api: TestApp;

@@ -173,6 +173,7 @@ describe('the embedded PostgreSQL', () => {
     await expect(start()).rejects.toThrow(/^.*postgres\.password is missing.*$/);
   });
 
+  // Only root meets this case: its server runs as somebody else, everybody else's runs as themselves.
   (isRoot ? describe : describe.skip)('as root, below a folder that the server cannot enter', () => {
     beforeEach(async () => {
       dataDir = path.join(await newFolder(0o700), 'data');
