@@ -1,6 +1,6 @@
 import { type DynamicModule, Module } from '@nestjs/common';
 import { APP_FILTER, APP_INTERCEPTOR, APP_PIPE } from '@nestjs/core';
-import { AppointmentsModule } from './appointments';
+import { AppointmentsJobsModule, AppointmentsModule } from './appointments';
 import { AuthModule } from './auth';
 import { AvailabilityJobsModule, AvailabilityModule } from './availability';
 import { ClinicModule } from './clinic';
@@ -29,7 +29,7 @@ export class AppModule {
         AppointmentsModule,
         OperationsModule,
         // An API process serves requests alone and opens no connection for jobs.
-        ...(config.role === 'api' ? [] : [JobsModule.forRoot(config), AvailabilityJobsModule]),
+        ...(config.role === 'api' ? [] : [JobsModule.forRoot(config), AvailabilityJobsModule, AppointmentsJobsModule]),
       ],
       providers: [
         { provide: APP_FILTER, useClass: ProblemFilter },

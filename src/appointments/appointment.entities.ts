@@ -37,8 +37,15 @@ export class Appointment {
   startsAt: Date;
   @Column('timestamptz')
   endsAt: Date;
+  /** When a hold or request stops to occupy its time; what it was, afterwards. */
   @Column('timestamptz', { nullable: true })
   expiresAt: Date | null;
+  /** Until when a request may be decided, its start left aside; null for one without a limit. */
+  @Column('timestamptz', { nullable: true })
+  pendingUntil: Date | null;
+  /** What a cancellation was: `in_time`, or what the organization calls a late one. */
+  @Column('text', { nullable: true })
+  cancellation: string | null;
   @Column('text')
   mode: string;
   @Column('text')
@@ -76,6 +83,9 @@ export class AppointmentSegment {
   startsAt: Date;
   @Column('timestamptz')
   endsAt: Date;
+  /** The start of the whole appointment, by which lists of a practitioner are sorted. */
+  @Column('timestamptz')
+  appointmentStartsAt: Date;
 }
 
 /** Who did what, when, why, through which channel. Append-only: the database lets nobody change it. */

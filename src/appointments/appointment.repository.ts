@@ -2,7 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { InjectRepository } from '@nestjs/typeorm';
 import { type EntityManager, In, MoreThan, Repository } from 'typeorm';
 import { LONGEST_CLAIM } from '../availability';
-import { Problem } from '../platform';
+import { type Interval, Problem } from '../platform';
 import {
   Appointment,
   AppointmentHistory,
@@ -11,8 +11,12 @@ import {
   OCCUPYING,
 } from './appointment.entities';
 
-/** An appointment with its segments, in their order. */
-export type FullAppointment = Appointment & { segments: AppointmentSegment[] };
+/** An appointment with its segments, in their order, at an instant of the database's clock. */
+export type FullAppointment = Appointment & {
+  segments: AppointmentSegment[];
+  /** Milliseconds since the epoch: by this instant it is judged whether its time is over. */
+  asOf: number;
+};
 
 export interface AppointmentFilter {
   from?: Date;
@@ -21,8 +25,10 @@ export interface AppointmentFilter {
   patientId?: string;
   statuses?: AppointmentStatus[];
   confirmationStatus?: string;
-  /** The key of the last row of the page before. */
-  after?: { startsAt: Date; id: string };
+  /** Only what changed within this interval, both ends included, and in the order of change. */
+  changed?: { since: Date; until: Date };
+  /** The key of the last row of the page before: the instant that the list is sorted by, and the id. */
+  after?: { at: Date; id: string };
   take: number;
 }
 
@@ -36,26 +42,61 @@ export class AppointmentRepository {
   ) {}
 
   async get(tx: EntityManager, id: string): Promise<FullAppointment> {
-    const appointment = await tx.withRepository(this.appointments).findOneBy({ id });
-    if (!appointment) throw Problem.notFound('appointment');
-    return (await this.withSegments(tx, [appointment]))[0]!;
+    return this.full(tx, await tx.withRepository(this.appointments).findOneBy({ id }));
   }
 
   /** Locks an appointment for a change: serialises everybody who acts on it, and nobody who only refers to it. */
   async lock(tx: EntityManager, id: string): Promise<FullAppointment> {
-    const appointment = await tx
+    return this.full(
+      tx,
+      await tx.withRepository(this.appointments).findOne({ where: { id }, lock: { mode: 'for_no_key_update' } }),
+    );
+  }
+
+  /**
+   * Locks holds and requests of an organization whose time is over, the oldest first, leaving out those that somebody else
+   * has locked: he decides about them.
+   */
+  lockOverdue(tx: EntityManager, take: number): Promise<Appointment[]> {
+    return tx
       .withRepository(this.appointments)
-      .findOne({ where: { id }, lock: { mode: 'for_no_key_update' } });
-    if (!appointment) throw Problem.notFound('appointment');
-    return (await this.withSegments(tx, [appointment]))[0]!;
+      .createQueryBuilder('a')
+      .where(`a.status IN ('held', 'pending') AND a.expiresAt <= statement_timestamp()`)
+      .orderBy('a.expiresAt')
+      .limit(take)
+      .setLock('for_no_key_update')
+      .setOnLocked('skip_locked')
+      .getMany();
   }
 
-  async update(tx: EntityManager, id: string, changes: Partial<Omit<Appointment, 'metadata'>>): Promise<void> {
-    await tx.withRepository(this.appointments).update({ id }, changes);
+  /** Moves the only segment of an appointment, which is locked. */
+  async moveSegment(tx: EntityManager, segment: AppointmentSegment): Promise<void> {
+    const { appointmentId, position, ...place } = segment;
+    await tx.withRepository(this.segments).update({ appointmentId, position }, place);
   }
 
-  async appendHistory(tx: EntityManager, line: Omit<AppointmentHistory, 'details'>): Promise<void> {
-    await tx.withRepository(this.history).insert({ ...line, details: {} });
+  /** How many holds a patient has open. Counts what it should only under the patient's lock. */
+  async openHolds(tx: EntityManager, patientId: string): Promise<number> {
+    return tx
+      .withRepository(this.appointments)
+      .createQueryBuilder('a')
+      .where(`a.patientId = :patientId AND a.status = 'held' AND a.expiresAt > clock_timestamp()`, { patientId })
+      .getCount();
+  }
+
+  /** Whether a patient has another appointment within an interval. Sees what it should only under the patient's lock. */
+  async isBusy(tx: EntityManager, patientId: string, during: Interval, except?: string): Promise<boolean> {
+    const query = tx
+      .withRepository(this.appointments)
+      .createQueryBuilder('a')
+      .where('a.patientId = :patientId AND a.startsAt < :end AND a.startsAt > :earliest AND a.endsAt > :start', {
+        patientId,
+        start: new Date(during.start),
+        end: new Date(during.end),
+        earliest: new Date(during.start - LONGEST_CLAIM),
+      })
+      .andWhere(LIVING, { occupying: OCCUPYING });
+    return (except === undefined ? query : query.andWhere('a.id <> :except', { except })).getExists();
   }
 
   historyOf(tx: EntityManager, appointmentId: string, after: number, take: number): Promise<AppointmentHistory[]> {
@@ -64,15 +105,24 @@ export class AppointmentRepository {
       .find({ where: { appointmentId, version: MoreThan(after) }, order: { version: 'ASC' }, take });
   }
 
-  /** In the order of start and id, so that a page costs the same wherever it lies. */
+  /** The status that an appointment had before its last change. */
+  async statusBefore(tx: EntityManager, { id, version }: Appointment): Promise<AppointmentStatus | null> {
+    const line = await tx.withRepository(this.history).findOneBy({ appointmentId: id, version });
+    return line?.fromStatus ?? null;
+  }
+
+  /** One page, in an order that stands on an index, so that it costs the same wherever it lies. */
   async list(tx: EntityManager, filter: AppointmentFilter): Promise<FullAppointment[]> {
     const { sql, values } = pageOfIds(filter);
     const keys = await tx.query<Array<{ id: string }>>(sql, values);
+    if (keys.length === 0) return [];
     const rows = await tx.withRepository(this.appointments).findBy({ id: In(keys.map((key) => key.id)) });
     const byId = new Map(rows.map((row) => [row.id, row]));
     return this.withSegments(
       tx,
       keys.map((key) => byId.get(key.id)!),
+      // What the page was selected by, it is shown by: the read's own moment, or the end of the interval asked for.
+      filter.changed?.until ?? 'now()',
     );
   }
 
@@ -83,61 +133,129 @@ export class AppointmentRepository {
       .withRepository(this.appointments)
       .createQueryBuilder('a')
       .where(`a.${column} = :id`, { id: 'serviceId' in of ? of.serviceId : of.patientId })
-      .andWhere('a.endsAt > :now AND a.startsAt > :earliest AND a.status IN (:...occupying)', {
+      .andWhere('a.endsAt > :now AND a.startsAt > :earliest', {
         now: new Date(now),
         // No appointment is longer than what can be claimed; the index is sorted by starts.
         earliest: new Date(now - LONGEST_CLAIM),
-        occupying: OCCUPYING,
       })
+      .andWhere(LIVING, { occupying: OCCUPYING })
       .getExists();
   }
 
-  private async withSegments(tx: EntityManager, appointments: Appointment[]): Promise<FullAppointment[]> {
-    if (appointments.length === 0) return [];
-    const rows = await tx
-      .withRepository(this.segments)
-      .find({ where: { appointmentId: In(appointments.map((each) => each.id)) }, order: { position: 'ASC' } });
-    return appointments.map((each) => ({ ...each, segments: rows.filter((row) => row.appointmentId === each.id) }));
+  private async full(tx: EntityManager, appointment: Appointment | null): Promise<FullAppointment> {
+    if (!appointment) throw Problem.notFound('appointment');
+    return (await this.withSegments(tx, [appointment], 'clock_timestamp()'))[0]!;
+  }
+
+  /** Adds the segments, and the moment: read after the appointment, so after any wait for its lock. */
+  private async withSegments(
+    tx: EntityManager,
+    appointments: Appointment[],
+    moment: 'now()' | 'clock_timestamp()' | Date,
+  ): Promise<FullAppointment[]> {
+    const rows = await tx.query<Array<AppointmentSegment & { asOf: Date }>>(
+      `SELECT appointment_id AS "appointmentId", position, organization_id AS "organizationId", name,
+              schedule_id AS "scheduleId", practitioner_id AS "practitionerId", room_id AS "roomId",
+              starts_at AS "startsAt", ends_at AS "endsAt",
+              appointment_starts_at AS "appointmentStartsAt", ${moment instanceof Date ? '$2::timestamptz' : moment} AS "asOf"
+       FROM appointment_segment WHERE appointment_id = ANY($1::uuid[]) ORDER BY appointment_id, position`,
+      [appointments.map((each) => each.id), ...(moment instanceof Date ? [moment] : [])],
+    );
+    const asOf = rows[0]!.asOf.getTime();
+    const segments = new Map<string, AppointmentSegment[]>();
+    for (const { asOf: _, ...row } of rows) {
+      const of = segments.get(row.appointmentId);
+      if (of) of.push(row);
+      else segments.set(row.appointmentId, [row]);
+    }
+    return appointments.map((each) => ({ ...each, segments: segments.get(each.id) ?? [], asOf }));
   }
 }
 
+/** That an appointment `a` occupies its time now: an occupying status, and not a hold or request whose time is over. */
+const LIVING = `a.status IN (:...occupying)
+  AND (a.status NOT IN ('held', 'pending') OR a.expiresAt > clock_timestamp())`;
+
+/** That the time of appointment `a` is over at an instant; it is `expired` then. States `statusAt` in SQL. */
+const overBy = (instant: string) => `a.status IN ('held', 'pending') AND a.expires_at <= ${instant}`;
+
 /**
- * The ids of one page. What bounds the start stands on the index that is walked: of the segments for a practitioner, of the
- * appointments else; the rest filters what comes along. Row comparisons and ranges would not be used under row-level
- * security, plain bounds are.
+ * The ids of one page. Each branch walks an index in the order of the list: of the segments for a practitioner, of the
+ * patient's, of one status, of starts or of changes for all; the rest filters what comes along. Row comparisons and ranges
+ * would not be used under row-level security, plain bounds are.
  */
 function pageOfIds(filter: AppointmentFilter): { sql: string; values: unknown[] } {
   const values: unknown[] = [];
   const bind = (value: unknown, type: string): string => `$${values.push(value)}::${type}`;
-  const bounds = (start: string, id: string): string[] => {
-    const { from, to, after } = filter;
-    const last = after && bind(after.startsAt, 'timestamptz');
-    return [
-      ...(from ? [`${start} >= ${bind(from, 'timestamptz')}`] : []),
-      ...(to ? [`${start} < ${bind(to, 'timestamptz')}`] : []),
-      ...(after ? [`${start} >= ${last}`, `(${start} > ${last} OR ${id} > ${bind(after.id, 'uuid')})`] : []),
+  const { from, to, practitionerId, patientId, statuses, confirmationStatus, changed } = filter;
+  const after = filter.after && { at: bind(filter.after.at, 'timestamptz'), id: bind(filter.after.id, 'uuid') };
+  const take = bind(filter.take, 'integer');
+  const bounds = {
+    from: from && bind(from, 'timestamptz'),
+    to: to && bind(to, 'timestamptz'),
+    practitionerId: practitionerId && bind(practitionerId, 'uuid'),
+    patientId: patientId && bind(patientId, 'uuid'),
+    // A hold that is over is stored as held and listed as expired.
+    stored: statuses && (statuses.includes('expired') ? [...statuses, 'held', 'pending'] : statuses),
+    statuses: statuses && bind(statuses, 'text[]'),
+    confirmationStatus: confirmationStatus && bind(confirmationStatus, 'text'),
+    since: changed && bind(changed.since, 'timestamptz'),
+    until: changed && bind(changed.until, 'timestamptz'),
+  };
+  const where = (...conditions: Array<string | undefined>): string =>
+    conditions.some(Boolean) ? `WHERE ${conditions.filter(Boolean).join(' AND ')}` : '';
+  const starts = (column: string) => [
+    bounds.from && `${column} >= ${bounds.from}`,
+    bounds.to && `${column} < ${bounds.to}`,
+  ];
+  const next = (at: string, id: string) =>
+    after && `${at} >= ${after.at} AND (${at} > ${after.at} OR ${id} > ${after.id})`;
+  const filters = [
+    bounds.patientId && `a.patient_id = ${bounds.patientId}`,
+    bounds.statuses &&
+      `CASE WHEN ${overBy(bounds.until ?? 'now()')} THEN 'expired' ELSE a.status END = ANY(${bounds.statuses})`,
+    bounds.confirmationStatus && `a.confirmation_status = ${bounds.confirmationStatus}`,
+  ];
+  const withPractitioner =
+    bounds.practitionerId &&
+    `EXISTS (SELECT 1 FROM appointment_segment s WHERE s.appointment_id = a.id AND s.practitioner_id = ${bounds.practitionerId})`;
+  const walk = (at: string, ...conditions: Array<string | undefined>): string =>
+    `(SELECT ${at} AS at, a.id FROM appointment a ${where(...conditions, next(at, 'a.id'))} ORDER BY ${at}, a.id LIMIT ${take})`;
+  const merge = (walks: string[]): string => {
+    const rows = walks.length === 1 ? walks[0]! : `(${walks.join(' UNION ALL ')})`;
+    return `SELECT id FROM ${rows} page ORDER BY at, id LIMIT ${take}`;
+  };
+
+  if (changed) {
+    const rest = [...starts('a.starts_at'), ...filters, withPractitioner];
+    const within = (column: string) => `${column} >= ${bounds.since} AND ${column} <= ${bounds.until}`;
+    // What nobody has touched, and what time alone has changed: a hold that is over changed when it was.
+    const over = overBy(bounds.until!);
+    const walks = [
+      walk('a.updated_at', within('a.updated_at'), `NOT (${over})`, ...rest),
+      walk('a.expires_at', within('a.expires_at'), over, ...rest),
     ];
-  };
-  const filters = (): string[] => [
-    ...(filter.patientId ? [`a.patient_id = ${bind(filter.patientId, 'uuid')}`] : []),
-    ...(filter.statuses ? [`a.status = ANY(${bind(filter.statuses, 'text[]')})`] : []),
-    ...(filter.confirmationStatus ? [`a.confirmation_status = ${bind(filter.confirmationStatus, 'text')}`] : []),
-  ];
-  const where = (conditions: string[]): string => (conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : '');
-  const limit = () => `LIMIT ${bind(filter.take, 'integer')}`;
-  if (filter.practitionerId === undefined) {
-    const conditions = [...bounds('a.starts_at', 'a.id'), ...filters()];
-    return { sql: `SELECT a.id FROM appointment a ${where(conditions)} ORDER BY a.starts_at, a.id ${limit()}`, values };
+    return { sql: merge(walks), values };
   }
-  const mine = [
-    `practitioner_id = ${bind(filter.practitionerId, 'uuid')}`,
-    ...bounds('appointment_starts_at', 'appointment_id'),
-  ];
-  return {
-    sql: `SELECT a.id
-          FROM (SELECT DISTINCT appointment_starts_at, appointment_id FROM appointment_segment ${where(mine)}) mine
-          JOIN appointment a ON a.id = mine.appointment_id ${where(filters())}
-          ORDER BY mine.appointment_starts_at, mine.appointment_id ${limit()}`,
-    values,
-  };
+  if (practitionerId !== undefined && patientId === undefined) {
+    const mine = where(
+      `practitioner_id = ${bounds.practitionerId}`,
+      ...starts('appointment_starts_at'),
+      next('appointment_starts_at', 'appointment_id'),
+    );
+    return {
+      sql: `SELECT a.id
+            FROM (SELECT DISTINCT appointment_starts_at, appointment_id FROM appointment_segment ${mine}) mine
+            JOIN appointment a ON a.id = mine.appointment_id ${where(...filters)}
+            ORDER BY mine.appointment_starts_at, mine.appointment_id LIMIT ${take}`,
+      values,
+    };
+  }
+  const rest = [...starts('a.starts_at'), ...filters, withPractitioner];
+  // One walk a status, so that a rare one is found at once and a frequent one is not sorted.
+  const walks =
+    bounds.stored && patientId === undefined
+      ? [...new Set(bounds.stored)].map((status) => walk('a.starts_at', `a.status = ${bind(status, 'text')}`, ...rest))
+      : [walk('a.starts_at', ...rest)];
+  return { sql: merge(walks), values };
 }

@@ -3,13 +3,13 @@ import { ApiTags } from '@nestjs/swagger';
 import { Allow, type Call, CurrentCall } from '../auth';
 import {
   Email,
+  FlagOrSeconds,
   Id,
   IdPipe,
   Instant,
   InstantParameter,
   ListQuery,
   Metadata,
-  Never,
   Nested,
   Phone,
   Problem,
@@ -18,6 +18,7 @@ import {
 import { STATUSES } from './appointment.entities';
 import { AppointmentsService } from './appointments.service';
 import { BookingService } from './booking.service';
+import { LifeService } from './life.service';
 import { RetirementService } from './retirement.service';
 
 class BookingPatientDto {
@@ -46,8 +47,13 @@ class BookingDto {
   patientId?: string | null;
   @Nested(BookingPatientDto, { optional: true, nullable: true })
   patient?: BookingPatientDto | null;
-  @Never({ optional: true, description: 'Holds come with a later release: false is all that can be asked for' })
-  hold?: false;
+  @FlagOrSeconds({
+    min: 5,
+    max: 3600,
+    optional: true,
+    description: "Hold the time: for the service's holdMinutes, or so long",
+  })
+  hold?: boolean | { seconds: number };
   @Text({ optional: true, nullable: true })
   attendeeName?: string | null;
   @Text({ optional: true, nullable: true, max: 40 })
@@ -58,9 +64,16 @@ class BookingDto {
   metadata?: Record<string, unknown> | null;
 }
 
-class CancelDto {
-  @Text({ optional: true, nullable: true, max: 500 })
+class ReasonDto {
+  @Text({ optional: true, nullable: true, max: 500, description: 'Why; told by the history' })
   reason?: string | null;
+}
+
+class RescheduleDto extends ReasonDto {
+  @Instant({ example: '2026-12-01T09:00:00+01:00' })
+  startsAt: string;
+  @Id({ optional: true, nullable: true, description: 'The same practitioner, unless named' })
+  practitionerId?: string | null;
 }
 
 class AppointmentsQueryDto extends ListQuery {
@@ -76,6 +89,11 @@ class AppointmentsQueryDto extends ListQuery {
   status?: string;
   @Text({ optional: true, max: 40 })
   confirmationStatus?: string;
+  @InstantParameter({
+    optional: true,
+    description: 'Changed at that instant or later; in the order of change. See docs/appointments.md for polling',
+  })
+  updatedSince?: string;
 }
 
 @ApiTags('Appointments')
@@ -84,6 +102,7 @@ export class AppointmentsController {
   constructor(
     private readonly booking: BookingService,
     private readonly appointments: AppointmentsService,
+    private readonly life: LifeService,
   ) {}
 
   @Post()
@@ -113,10 +132,40 @@ export class AppointmentsController {
     return this.appointments.history(call, id, query);
   }
 
+  @Post(':id/confirm')
+  @HttpCode(200)
+  confirm(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Body() body?: ReasonDto) {
+    return this.life.confirm(call, id, body?.reason);
+  }
+
   @Post(':id/cancel')
   @HttpCode(200)
-  cancel(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Body() body: CancelDto) {
-    return this.appointments.cancel(call, id, body?.reason ?? null);
+  cancel(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Body() body?: ReasonDto) {
+    return this.life.cancel(call, id, body?.reason);
+  }
+
+  @Post(':id/reschedule')
+  @HttpCode(200)
+  reschedule(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Body() body: RescheduleDto) {
+    return this.life.reschedule(call, id, body);
+  }
+
+  @Post(':id/check-in')
+  @HttpCode(200)
+  checkIn(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Body() body?: ReasonDto) {
+    return this.life.checkIn(call, id, body?.reason);
+  }
+
+  @Post(':id/complete')
+  @HttpCode(200)
+  complete(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Body() body?: ReasonDto) {
+    return this.life.complete(call, id, body?.reason);
+  }
+
+  @Post(':id/no-show')
+  @HttpCode(200)
+  noShow(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Body() body?: ReasonDto) {
+    return this.life.noShow(call, id, body?.reason);
   }
 }
 

@@ -7,6 +7,11 @@ import { AppointmentRepository } from './appointment.repository';
 import { AppointmentsController, RetirementController } from './appointments.controllers';
 import { AppointmentsService } from './appointments.service';
 import { BookingService } from './booking.service';
+import { ExpiryService } from './expiry.service';
+import { LifeService } from './life.service';
+import { PatientRulesService } from './patient-rules.service';
+import { RefusalsService } from './refusals.service';
+import { RetentionService } from './retention.service';
 import { RetirementService } from './retirement.service';
 
 /** Owns the life of an appointment, from booking to its end. */
@@ -17,7 +22,17 @@ import { RetirementService } from './retirement.service';
     ClinicModule,
   ],
   controllers: [AppointmentsController, RetirementController],
-  providers: [AppointmentRepository, AppointmentsService, BookingService, RetirementService],
-  exports: [AppointmentRepository, AppointmentsService],
+  providers: [
+    AppointmentRepository,
+    AppointmentsService,
+    BookingService,
+    ExpiryService,
+    LifeService,
+    PatientRulesService,
+    RefusalsService,
+    RetentionService,
+    RetirementService,
+  ],
+  exports: [AppointmentRepository, AppointmentsService, ExpiryService, RetentionService],
 })
 export class AppointmentsModule {}

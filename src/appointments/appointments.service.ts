@@ -1,22 +1,9 @@
 import { Injectable } from '@nestjs/common';
-import { type Call, requireVersion } from '../auth';
-import { Ledger } from '../availability';
-import {
-  Clock,
-  Cursors,
-  Database,
-  DEFAULT_PAGE,
-  Idempotency,
-  Outbox,
-  type Page,
-  parseInstant,
-  Problem,
-  Reply,
-} from '../platform';
+import type { Call } from '../auth';
+import { Cursors, Database, DEFAULT_PAGE, type Page, parseInstant, Reply } from '../platform';
 import type { AppointmentStatus } from './appointment.entities';
-import { AppointmentRepository } from './appointment.repository';
-import { showAppointment, showHistory } from './appointment.representation';
-import { decideTransition } from './transitions.rules';
+import { AppointmentRepository, type FullAppointment } from './appointment.repository';
+import { changedAt, showAppointment, showHistory } from './appointment.representation';
 
 export interface AppointmentsQuery {
   from?: string;
@@ -25,20 +12,17 @@ export interface AppointmentsQuery {
   patientId?: string;
   status?: string;
   confirmationStatus?: string;
+  updatedSince?: string;
   limit?: number;
   cursor?: string;
 }
 
-/** The life of an appointment once it is booked: reading, listing, cancelling. */
+/** Reads appointments: one, a list, a history. */
 @Injectable()
 export class AppointmentsService {
   constructor(
     private readonly database: Database,
-    private readonly idempotency: Idempotency,
-    private readonly outbox: Outbox,
-    private readonly clock: Clock,
     private readonly cursors: Cursors,
-    private readonly ledger: Ledger,
     private readonly appointments: AppointmentRepository,
   ) {}
 
@@ -49,20 +33,20 @@ export class AppointmentsService {
     });
   }
 
-  list(call: Call, query: AppointmentsQuery): Promise<Page<object>> {
-    const { from, to, practitionerId, patientId, status, confirmationStatus } = query;
-    const scope = [
-      'appointments',
-      call.organizationId,
-      from,
-      to,
-      practitionerId,
-      patientId,
-      status,
-      confirmationStatus,
-    ].join('/');
+  /**
+   * A page, in the order of starts; with `updatedSince` in the order of changes, for pollers: who asks again with the latest
+   * `updatedAt` that he was shown, or with the time at which he asked, misses nothing. So a poll waits for the changes that
+   * have begun before it, and leaves out those that begin after it.
+   */
+  async list(call: Call, query: AppointmentsQuery): Promise<Page<object>> {
+    const { from, to, practitionerId, patientId, status, confirmationStatus, updatedSince } = query;
+    const filters = [from, to, practitionerId, patientId, status, confirmationStatus, updatedSince];
+    const scope = ['appointments', call.organizationId, ...filters].join('/');
     const key = query.cursor === undefined ? undefined : this.cursors.read(scope, query.cursor);
     const limit = query.limit ?? DEFAULT_PAGE;
+    const since = instant(updatedSince);
+    // All pages of a poll end where its first one does.
+    const until = since && (key ? new Date(key[2]!) : await this.database.settled(call.organizationId));
     return this.database.read(call.organizationId, async (tx) => {
       const rows = await this.appointments.list(tx, {
         from: instant(from),
@@ -71,10 +55,13 @@ export class AppointmentsService {
         patientId,
         statuses: status === undefined ? undefined : (status.split(',') as AppointmentStatus[]),
         confirmationStatus,
-        after: key && { startsAt: new Date(key[0]!), id: key[1]! },
+        changed: since && { since, until: until! },
+        after: key && { at: new Date(key[0]!), id: key[1]! },
         take: limit + 1,
       });
-      return this.cursors.page(rows, limit, scope, (row) => [row.startsAt.toISOString(), row.id], showAppointment);
+      const keyOf = (row: FullAppointment) =>
+        until ? [changedAt(row).toISOString(), row.id, until.toISOString()] : [row.startsAt.toISOString(), row.id];
+      return this.cursors.page(rows, limit, scope, keyOf, showAppointment);
     });
   }
 
@@ -86,51 +73,6 @@ export class AppointmentsService {
       await this.appointments.get(tx, id);
       const lines = await this.appointments.historyOf(tx, id, after, limit + 1);
       return this.cursors.page(lines, limit, scope, (line) => [String(line.version)], showHistory);
-    });
-  }
-
-  /** Cancels, and frees what the appointment occupies: its own claim, never "the slot", which may be somebody else's by then. */
-  cancel(call: Call, id: string, reason: string | null): Promise<Reply> {
-    return this.idempotency.transaction(call, async (tx) => {
-      const before = await this.appointments.lock(tx, id);
-      requireVersion(call, before.version);
-      const decision = decideTransition(before.status, 'cancel');
-      if (!decision.ok) {
-        throw new Problem('invalid_transition', `An appointment that is ${before.status} cannot be cancelled.`, {
-          currentStatus: before.status,
-        });
-      }
-      await this.ledger.release(tx, id);
-      const after = {
-        ...before,
-        status: decision.to,
-        version: before.version + 1,
-        updatedAt: this.clock.date(),
-      };
-      await this.appointments.update(tx, id, {
-        status: after.status,
-        version: after.version,
-        updatedAt: after.updatedAt,
-      });
-      await this.appointments.appendHistory(tx, {
-        appointmentId: id,
-        version: after.version,
-        organizationId: call.organizationId,
-        action: 'cancel',
-        fromStatus: before.status,
-        toStatus: after.status,
-        actor: call.principalId,
-        channel: call.channel,
-        reason,
-        at: after.updatedAt,
-      });
-      await this.outbox.append(tx, {
-        organizationId: call.organizationId,
-        type: 'appointment.cancelled',
-        subjectId: id,
-        version: after.version,
-      });
-      return Reply.ok(showAppointment(after), after.version);
     });
   }
 }

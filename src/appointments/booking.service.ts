@@ -12,26 +12,18 @@ import {
   LanesRepository,
   Ledger,
   type PractitionerLane,
-  ScheduleDayRepository,
   type SeenDay,
   SlotsService,
   type Span,
   spanOf,
 } from '../availability';
 import { type PatientFields, PatientsService } from '../clinic';
-import {
-  Clock,
-  ConstraintViolation,
-  Idempotency,
-  Log,
-  Metrics,
-  parseInstant,
-  Problem,
-  Reply,
-  TryAgain,
-} from '../platform';
+import { Clock, Idempotency, Log, Metrics, parseInstant, Problem, Reply, TryAgain } from '../platform';
 import type { Appointment, AppointmentSegment } from './appointment.entities';
 import { showAppointment } from './appointment.representation';
+import { PatientRulesService } from './patient-rules.service';
+import { RefusalsService } from './refusals.service';
+import { booked, type Standing } from './transitions.rules';
 import { GUARDED_BOOKING, type NewAppointment, RECORD_BOOKING, recordValues } from './booking.sql';
 
 export interface BookingRequest {
@@ -40,6 +32,7 @@ export interface BookingRequest {
   practitionerId?: string | null;
   patientId?: string | null;
   patient?: PatientFields | null;
+  hold?: boolean | { seconds: number };
   attendeeName?: string | null;
   mode?: string | null;
   notes?: string | null;
@@ -60,9 +53,10 @@ export class BookingService {
     private readonly gate: DayGate,
     private readonly lanes: LanesRepository,
     private readonly slots: SlotsService,
-    private readonly days: ScheduleDayRepository,
     private readonly ledger: Ledger,
     private readonly patients: PatientsService,
+    private readonly rules: PatientRulesService,
+    private readonly refusals: RefusalsService,
   ) {}
 
   /**
@@ -83,16 +77,11 @@ export class BookingService {
       if (!reply.stored?.replayed) this.metrics.bookings.inc({ outcome: 'booked' });
       return reply;
     } catch (error) {
-      const problem = this.translate(error);
-      if (!(problem instanceof Problem)) throw problem;
-      this.metrics.bookings.inc({ outcome: problem.code });
-      if (problem.code !== 'slot_taken') throw problem;
       const { serviceId } = request;
       const [practitionerId, mode] = [request.practitionerId ?? undefined, request.mode ?? undefined];
-      const alternatives = await this.slots.alternatives(call, { serviceId, practitionerId, startsAt, mode });
-      throw new Problem('slot_taken', 'Somebody else was faster: this time is booked. Please take another one.', {
-        alternatives,
-      });
+      const problem = await this.refusals.explain(call, error, { serviceId, practitionerId, startsAt, mode });
+      if (problem instanceof Problem) this.metrics.bookings.inc({ outcome: problem.code });
+      throw problem;
     }
   }
 
@@ -118,13 +107,16 @@ export class BookingService {
 
     const span = spanOf(service, startsAt);
     const seen = await this.slots.daysOf(tx, lanes, span.buffered);
-    const candidates = await this.candidates(tx, lanes, seen, span);
+    const candidates = this.candidates(lanes, seen, span);
     const patientId =
       request.patientId ?? (await this.patients.upsert(tx, call.organizationId, request.patient!)).patient.id;
+    const standing = booked(service, request.hold ?? false, startsAt, service.asOf);
+    await this.rules.check(tx, service, { patientId, during: span.core, held: standing.status === 'held' });
 
     const id = uuidv7();
-    const claim = { organizationId: call.organizationId, holder: id, span, expiresAt: null };
-    const draft = (lane: PractitionerLane) => this.draft(call, request, { id, service, lane, span, mode, patientId });
+    const claim = { organizationId: call.organizationId, holder: id, span, expiresAt: standing.expiresAt };
+    const draft = (lane: PractitionerLane) =>
+      this.draft(call, request, { id, service, lane, span, mode, patientId, standing });
 
     const [first] = candidates;
     const days = seen
@@ -135,7 +127,7 @@ export class BookingService {
       attempt === 1 &&
       candidates.length === 1 &&
       days.length === 1 &&
-      days[0]!.stored &&
+      days[0]!.current &&
       decideClaim(days, span).ok
     ) {
       const { scheduleId } = first!;
@@ -144,31 +136,23 @@ export class BookingService {
       const rows = await tx.query<unknown[]>(GUARDED_BOOKING as never, values);
       // Somebody was faster between the reading above and the lock: look again, and lock first this time.
       if (rows.length === 0) {
-        this.caught('slot', call);
+        this.refusals.caught('slot_taken', call);
         throw new TryAgain('the time was taken meanwhile');
       }
-      return this.booked(booking, 'guarded');
+      return this.answer(booking, 'guarded');
     }
     const claimed = await this.ledger.claim(tx, candidates, claim);
     if (!claimed.ok) {
-      if (claimed.reason === 'taken') this.caught('slot', call);
+      if (claimed.reason === 'taken') this.refusals.caught('slot_taken', call);
       throw new Problem(claimed.reason === 'taken' ? 'slot_taken' : 'outside_hours');
     }
     const booking = draft(claimed.lane);
     await tx.query(RECORD_BOOKING as never, recordValues(booking));
-    return this.booked(booking, 'locking');
+    return this.answer(booking, 'locking');
   }
 
-  /**
-   * The lanes worth trying: free by what was read, or blocked by nothing but holds that are over. With nobody named, the
-   * practitioner with the emptiest day comes first.
-   */
-  private async candidates(
-    tx: EntityManager,
-    lanes: readonly PractitionerLane[],
-    seen: Map<string, SeenDay[]>,
-    span: Span,
-  ): Promise<PractitionerLane[]> {
+  /** The lanes worth trying: free by what was read. With nobody named, the practitioner with the emptiest day comes first. */
+  private candidates(lanes: readonly PractitionerLane[], seen: Map<string, SeenDay[]>, span: Span): PractitionerLane[] {
     const decided = lanes
       .map((lane) => ({ lane, days: seen.get(lane.scheduleId) ?? [] }))
       .map(({ lane, days }) => ({
@@ -181,38 +165,36 @@ export class BookingService {
     if (moved) throw new TryAgain('the days of a schedule have moved');
     const free = decided.filter((each) => each.decision.ok).sort((a, b) => a.busy - b.busy);
     if (free.length > 0) return free.map((each) => each.lane);
-    const taken = decided
-      .filter((each) => !each.decision.ok && each.decision.reason === 'taken')
-      .map((each) => each.lane);
-    if (taken.length === 0) throw new Problem('outside_hours');
-    const expired = await this.days.expiredClaims(
-      tx,
-      taken.map((lane) => lane.scheduleId),
-      span.buffered,
-    );
-    const reopened = taken.filter((lane) => expired.some((claim) => claim.scheduleId === lane.scheduleId));
-    if (reopened.length === 0) throw new Problem('slot_taken');
-    return reopened;
+    const taken = decided.some(({ decision }) => !decision.ok && decision.reason === 'taken');
+    throw new Problem(taken ? 'slot_taken' : 'outside_hours');
   }
 
   private draft(
     call: Call,
     request: BookingRequest,
-    on: { id: string; service: BookableService; lane: PractitionerLane; span: Span; mode: string; patientId: string },
+    on: {
+      id: string;
+      service: BookableService;
+      lane: PractitionerLane;
+      span: Span;
+      mode: string;
+      patientId: string;
+      standing: Standing;
+    },
   ): NewAppointment {
-    const now = this.clock.date();
+    const now = new Date(on.service.asOf);
     const [startsAt, endsAt] = [new Date(on.span.core.start), new Date(on.span.core.end)];
     const appointment: Appointment = {
       id: on.id,
       organizationId: call.organizationId,
-      status: 'confirmed',
+      ...on.standing,
+      cancellation: null,
       version: 1,
       serviceId: on.service.id,
       patientId: on.patientId,
       attendeeName: request.attendeeName ?? null,
       startsAt,
       endsAt,
-      expiresAt: null,
       mode: on.mode,
       confirmationStatus: 'none',
       source: call.channel,
@@ -231,30 +213,14 @@ export class BookingService {
       roomId: null,
       startsAt,
       endsAt,
+      appointmentStartsAt: startsAt,
     };
     return { appointment, segments: [segment], actor: call.principalId, channel: call.channel, eventId: uuidv7() };
   }
 
-  private booked({ appointment, segments }: NewAppointment, form: 'guarded' | 'locking'): Reply {
+  private answer({ appointment, segments }: NewAppointment, form: 'guarded' | 'locking'): Reply {
     this.log.debugEvent('appointment_booked', { appointmentId: appointment.id, form });
-    return Reply.created('/v1/appointments', showAppointment({ ...appointment, segments }), appointment.version);
-  }
-
-  private translate(error: unknown): unknown {
-    if (error instanceof ConstraintViolation && CLAIM_CONSTRAINTS.includes(error.constraint)) {
-      // The day row said free and the claims said taken: the last word held, but a lock was missed or a row has drifted.
-      this.metrics.racesCaught.inc({ race: 'exclusion_constraint' });
-      this.log.failure('ledger_drift', error, { constraint: error.constraint });
-      return new Problem('slot_taken');
-    }
-    return error;
-  }
-
-  private caught(race: 'slot', call: Call): void {
-    this.metrics.racesCaught.inc({ race });
-    this.log.event('race_caught', { race, organizationId: call.organizationId });
+    const asOf = appointment.createdAt.getTime();
+    return Reply.created('/v1/appointments', showAppointment({ ...appointment, segments, asOf }), appointment.version);
   }
 }
-
-/** What stands behind the day row's lock: the exclusion constraint, and the key that the same start violates first. */
-const CLAIM_CONSTRAINTS = ['claim_no_overlap', 'claim_pkey'];

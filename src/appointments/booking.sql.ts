@@ -19,9 +19,9 @@ const record = (first: number) => {
   return `
   booked AS (
     INSERT INTO appointment (organization_id, id, status, version, service_id, patient_id, attendee_name, starts_at, ends_at,
-                             expires_at, mode, source, notes, metadata, created_at, updated_at)
+                             expires_at, pending_until, mode, source, notes, metadata, created_at, updated_at)
     SELECT ${p(0)}::uuid, ${p(1)}::uuid, ${p(2)}::text, 1, ${p(3)}::uuid, ${p(4)}::uuid, ${p(5)}::text, ${p(6)}::timestamptz,
-           ${p(7)}::timestamptz, ${p(8)}::timestamptz, ${p(9)}::text, ${p(10)}::text, ${p(11)}::text, ${p(12)}::jsonb,
+           ${p(7)}::timestamptz, ${p(8)}::timestamptz, ${p(19)}::timestamptz, ${p(9)}::text, ${p(10)}::text, ${p(11)}::text, ${p(12)}::jsonb,
            ${p(13)}::timestamptz, ${p(13)}::timestamptz
     FROM day RETURNING id
   ), parts AS (
@@ -74,4 +74,5 @@ export const recordValues = ({ appointment, segments, actor, channel, eventId }:
   channel,
   eventId,
   `appointment.${appointment.status}`,
+  appointment.pendingUntil,
 ];

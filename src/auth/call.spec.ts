@@ -147,9 +147,9 @@ describe('headers that decide', () => {
 
 describe('the version that a change is based on', () => {
   it('is the present one', () => {
-    expect(() => requireVersion({ ifMatch: [3] }, 3, true)).not.toThrow();
-    expect(() => requireVersion({ ifMatch: [2, 3] }, 3, true)).not.toThrow();
-    expect(() => requireVersion({ ifMatch: 'any' }, 3, true)).not.toThrow();
+    expect(() => requireVersion({ ifMatch: [3] }, 3, { required: true })).not.toThrow();
+    expect(() => requireVersion({ ifMatch: [2, 3] }, 3, { required: true })).not.toThrow();
+    expect(() => requireVersion({ ifMatch: 'any' }, 3, { required: true })).not.toThrow();
   });
 
   it('is stale when it is another', () => {
@@ -164,6 +164,9 @@ describe('the version that a change is based on', () => {
 
   it('is asked for only where it is required', () => {
     expect(() => requireVersion({}, 3)).not.toThrow();
-    expect(refusal(() => requireVersion({}, 3, true))).toMatchObject({ code: 'precondition_required', status: 428 });
+    expect(refusal(() => requireVersion({}, 3, { required: true }))).toMatchObject({
+      code: 'precondition_required',
+      status: 428,
+    });
   });
 });

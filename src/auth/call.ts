@@ -74,16 +74,21 @@ function readIfMatch(header: string | undefined): number[] | 'any' | undefined {
 }
 
 /**
- * Holds the version that an edit is based on against the present one; call it under the row's lock.
+ * Holds the version that an edit is based on against the present one, or another that is as good; call it under the row's
+ * lock.
  * @throws Problem `version_stale` on a difference, `precondition_required` where `required` and nothing was said
  */
-export function requireVersion(call: Pick<Call, 'ifMatch'>, version: number, required = false): void {
+export function requireVersion(
+  call: Pick<Call, 'ifMatch'>,
+  version: number,
+  { required = false, also }: { required?: boolean; also?: number } = {},
+): void {
   if (call.ifMatch === undefined) {
     if (required)
       throw new Problem('precondition_required', 'Send If-Match with the ETag that your change is based on.');
     return;
   }
-  if (call.ifMatch !== 'any' && !call.ifMatch.includes(version)) {
+  if (call.ifMatch !== 'any' && !call.ifMatch.some((each) => each === version || each === also)) {
     throw new Problem(
       'version_stale',
       'Somebody else changed this in the meantime. Read it again, then repeat your change.',

@@ -16,8 +16,15 @@ export interface BookableService extends Timing {
   modes: string[];
   capacity: number;
   requiresConfirmation: boolean;
+  pendingMinutes: number | null;
   paymentRequired: boolean;
+  holdMinutes: number;
   composite: boolean;
+  /** The organization's rules about what a patient may have at once. */
+  allowPatientOverlap: boolean;
+  maxOpenHolds: number | null;
+  /** The database's clock when this was read, in milliseconds since the epoch. Holds are counted from here. */
+  asOf: number;
 }
 
 interface ServiceRow {
@@ -31,15 +38,21 @@ interface ServiceRow {
   modes: string[];
   capacity: number;
   requires_confirmation: boolean;
+  pending_minutes: number | null;
   payment_required: boolean;
+  hold_minutes: number;
   composite: boolean;
+  allow_patient_overlap: boolean;
+  max_open_holds: number | null;
+  as_of: Date;
 }
 
 const SERVICE = `
-  SELECT id, duration_minutes, buffer_before_minutes, buffer_after_minutes, slot_interval_minutes, min_notice_minutes,
-         max_days_ahead, modes, capacity, requires_confirmation, payment_required,
-         EXISTS (SELECT 1 FROM service_segment g WHERE g.service_id = s.id) AS composite
-  FROM service s WHERE s.id = $1 AND s.deleted_at IS NULL`;
+  SELECT s.id, duration_minutes, buffer_before_minutes, buffer_after_minutes, slot_interval_minutes, min_notice_minutes,
+         max_days_ahead, modes, capacity, requires_confirmation, pending_minutes, payment_required, hold_minutes,
+         EXISTS (SELECT 1 FROM service_segment g WHERE g.service_id = s.id) AS composite,
+         o.allow_patient_overlap, o.max_open_holds, clock_timestamp() AS as_of
+  FROM service s JOIN organization o ON o.id = s.organization_id WHERE s.id = $1 AND s.deleted_at IS NULL`;
 
 /** Reads which lanes can serve a service. One reader for search and booking, so that both mean the same. */
 @Injectable()
@@ -49,26 +62,42 @@ export class LanesRepository {
    * @throws Problem `not_found`
    */
   async service(tx: EntityManager, id: string, lock: 'for booking' | 'none' = 'none'): Promise<BookableService> {
+    const service = await this.findService(tx, id, lock);
+    if (!service) throw Problem.notFound('service');
+    return service;
+  }
+
+  async findService(
+    tx: EntityManager,
+    id: string,
+    lock: 'for booking' | 'none' = 'none',
+  ): Promise<BookableService | undefined> {
     const query =
       lock === 'none'
         ? { name: 'read-service', text: SERVICE }
         : { name: 'lock-service', text: `${SERVICE} FOR KEY SHARE OF s` };
     const [row] = await tx.query<ServiceRow[]>(query as never, [id]);
-    if (!row) throw Problem.notFound('service');
-    return {
-      id: row.id,
-      durationMinutes: row.duration_minutes,
-      bufferBeforeMinutes: row.buffer_before_minutes,
-      bufferAfterMinutes: row.buffer_after_minutes,
-      slotIntervalMinutes: row.slot_interval_minutes,
-      minNoticeMinutes: row.min_notice_minutes,
-      maxDaysAhead: row.max_days_ahead,
-      modes: row.modes,
-      capacity: row.capacity,
-      requiresConfirmation: row.requires_confirmation,
-      paymentRequired: row.payment_required,
-      composite: row.composite,
-    };
+    return (
+      row && {
+        id: row.id,
+        durationMinutes: row.duration_minutes,
+        bufferBeforeMinutes: row.buffer_before_minutes,
+        bufferAfterMinutes: row.buffer_after_minutes,
+        slotIntervalMinutes: row.slot_interval_minutes,
+        minNoticeMinutes: row.min_notice_minutes,
+        maxDaysAhead: row.max_days_ahead,
+        modes: row.modes,
+        capacity: row.capacity,
+        requiresConfirmation: row.requires_confirmation,
+        pendingMinutes: row.pending_minutes,
+        paymentRequired: row.payment_required,
+        holdMinutes: row.hold_minutes,
+        composite: row.composite,
+        allowPatientOverlap: row.allow_patient_overlap,
+        maxOpenHolds: row.max_open_holds,
+        asOf: row.as_of.getTime(),
+      }
+    );
   }
 
   /**

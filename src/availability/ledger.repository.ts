@@ -225,8 +225,7 @@ export class ScheduleDayRepository {
     );
     await this.recomputeTaken(
       tx,
-      scheduleId,
-      plans.map((plan) => plan.day),
+      plans.map((plan) => ({ scheduleId, day: plan.day })),
     );
   }
 
@@ -234,15 +233,13 @@ export class ScheduleDayRepository {
    * Recomputes what is taken on locked days from the claims that are there. Every removal ends in this: subtracting a range
    * from a set of ranges would also erase what others occupy of it.
    */
-  async recomputeTaken(tx: EntityManager, scheduleId: string, days: readonly string[]): Promise<void> {
+  async recomputeTaken(tx: EntityManager, keys: readonly DayKey[]): Promise<void> {
+    if (keys.length === 0) return;
     await tx.query(
-      `UPDATE schedule_day SET version = version + 1, taken = coalesce((
-         SELECT range_agg(tstzrange(greatest(c.starts_at, lower(covers)), least(c.ends_at, upper(covers))))
-         FROM claim c
-         WHERE c.schedule_id = $1 AND c.starts_at < upper(covers) AND c.ends_at > lower(covers)
-           AND c.starts_at > lower(covers) - interval '72 hours'), '{}')
-       WHERE schedule_id = $1 AND day = ANY($2::date[])`,
-      [scheduleId, days],
+      `UPDATE schedule_day d SET version = version + 1, taken = coalesce(${TAKEN_BY('true')}, '{}')
+       FROM unnest($1::uuid[], $2::date[]) AS key (schedule_id, day)
+       WHERE d.schedule_id = key.schedule_id AND d.day = key.day`,
+      [keys.map((key) => key.scheduleId), keys.map((key) => key.day)],
     );
   }
 
@@ -259,12 +256,18 @@ export class ScheduleDayRepository {
     await tx.withRepository(this.claims).insert({ ...claim, seat: 1 });
   }
 
-  claimsOf(tx: EntityManager, holder: string): Promise<Claim[]> {
-    return tx.withRepository(this.claims).findBy({ holder });
+  claimsOf(tx: EntityManager, holders: readonly string[]): Promise<Claim[]> {
+    return tx.withRepository(this.claims).findBy({ holder: In([...holders]) });
   }
 
-  async deleteClaimsOf(tx: EntityManager, holder: string): Promise<void> {
-    await tx.withRepository(this.claims).delete({ holder });
+  async deleteClaimsOf(tx: EntityManager, holders: readonly string[]): Promise<void> {
+    await tx.withRepository(this.claims).delete({ holder: In([...holders]) });
+  }
+
+  /** Gives all claims of a holder another end, and tells how many there are. */
+  async extend(tx: EntityManager, holder: string, until: Date | null): Promise<number> {
+    const result = await tx.withRepository(this.claims).update({ holder }, { expiresAt: until });
+    return result.affected ?? 0;
   }
 
   /** Claims past their time, by the database's clock, that a range meets. They block nobody. */
@@ -281,20 +284,18 @@ export class ScheduleDayRepository {
       .getMany();
   }
 
-  /** Deletes a claim if its time is (still) over; its days must be locked. */
-  async deleteExpired(tx: EntityManager, claim: Claim): Promise<void> {
-    await tx
+  /** Deletes claims of the holders that they were seen with, and tells how many; their days must be locked. */
+  async deleteClaims(tx: EntityManager, claims: readonly Claim[]): Promise<number> {
+    const result = await tx
       .withRepository(this.claims)
       .createQueryBuilder()
       .delete()
-      .where(
-        'scheduleId = :scheduleId AND startsAt = :startsAt AND seat = :seat AND expiresAt <= clock_timestamp()',
-        claim,
-      )
+      .where(claims.map(({ scheduleId, startsAt, seat, holder }) => ({ scheduleId, startsAt, seat, holder })))
       .execute();
+    return result.affected ?? 0;
   }
 
-  /** Claims of a schedule whose core lies in the future, for telling which of them a change of rules leaves outside. */
+  /** Claims of a schedule that hold, and whose core lies in the future, for telling which of them a change of rules leaves outside. */
   futureClaims(tx: EntityManager, scheduleId: string, from: number): Promise<Claim[]> {
     return tx
       .withRepository(this.claims)
@@ -304,28 +305,44 @@ export class ScheduleDayRepository {
         from: new Date(from),
         earliest: new Date(from - LONGEST_CLAIM),
       })
+      .andWhere('(claim.expiresAt IS NULL OR claim.expiresAt > clock_timestamp())')
       .orderBy('claim.startsAt')
       .getMany();
   }
 
-  /** Reads day rows of many schedules, without the grid where no time is left: nothing starts there. */
+  /**
+   * Reads day rows of many schedules, without the grid where no time is left: nothing starts there. What holds occupy whose
+   * time is over is read as free; `reopened` says that the row itself does not say so yet.
+   */
   async read(
     tx: EntityManager,
     scheduleIds: readonly string[],
     from: string,
     to: string,
-  ): Promise<Array<GridDay & DayKey>> {
-    const rows = await tx.query<DayRow[]>(
-      {
-        name: 'read-days',
-        text: `SELECT schedule_id, day, covers, open, taken, CASE WHEN bookable THEN grid ELSE '[]' END AS grid
-               FROM schedule_day WHERE schedule_id = ANY($1::uuid[]) AND day BETWEEN $2::date AND $3::date ORDER BY schedule_id, day`,
-      } as never,
-      [scheduleIds, from, to],
-    );
+  ): Promise<Array<GridDay & DayKey & { reopened: boolean }>> {
+    const rows = await tx.query<DayRow[]>({ name: 'read-days', text: READ_DAYS } as never, [scheduleIds, from, to]);
     return rows.map(fromRow);
   }
 }
+
+/** What the claims of day row `d` occupy of it, or null for nothing; those for which a condition on claim `c` holds. */
+const TAKEN_BY = (condition: string) => `(
+  SELECT range_agg(tstzrange(greatest(c.starts_at, lower(d.covers)), least(c.ends_at, upper(d.covers)))) FROM claim c
+  WHERE c.schedule_id = d.schedule_id AND c.starts_at < upper(d.covers) AND c.ends_at > lower(d.covers)
+    AND c.starts_at > lower(d.covers) - interval '72 hours' AND ${condition})`;
+
+// Claims that are over are few, for the sweeper removes them: one look at them is all that most searches pay.
+const READ_DAYS = `
+  WITH lapsed AS MATERIALIZED (SELECT schedule_id, during FROM claim WHERE expires_at <= statement_timestamp())
+  SELECT schedule_id, day, covers, open, reopened,
+         CASE WHEN reopened THEN coalesce(${TAKEN_BY('(c.expires_at IS NULL OR c.expires_at > statement_timestamp())')}, '{}')
+              ELSE taken END AS taken,
+         CASE WHEN bookable OR reopened THEN grid ELSE '[]' END AS grid
+  FROM (SELECT *, schedule_id IN (SELECT schedule_id FROM lapsed)
+                  AND EXISTS (SELECT 1 FROM lapsed l WHERE l.schedule_id = stored.schedule_id AND l.during && stored.covers) AS reopened
+        FROM schedule_day stored
+        WHERE schedule_id = ANY($1::uuid[]) AND day BETWEEN $2::date AND $3::date) d
+  ORDER BY schedule_id, day`;
 
 interface DayRow {
   schedule_id: string;
@@ -334,9 +351,11 @@ interface DayRow {
   open: Interval[];
   taken: Interval[];
   grid: StoredGridInterval[];
+  reopened: boolean;
 }
 
-const fromRow = (row: DayRow): GridDay & DayKey => ({
+const fromRow = (row: DayRow): GridDay & DayKey & { reopened: boolean } => ({
+  reopened: row.reopened,
   scheduleId: row.schedule_id,
   day: row.day,
   covers: row.covers[0]!,

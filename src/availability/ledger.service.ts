@@ -17,8 +17,8 @@ export interface NewClaim {
   /** The appointment that will occupy the time. */
   holder: string;
   span: Span;
-  /** Milliseconds since the epoch, or null for a claim that stays. */
-  expiresAt: number | null;
+  /** From when on it blocks nobody; null for a claim that stays. */
+  expiresAt: Date | null;
 }
 
 /**
@@ -34,54 +34,67 @@ export class Ledger {
 
   /**
    * Claims the span on the first of the lanes, in their order, where it is free: the locking form. Locks the days of all
-   * lanes given, so that "none of them is free" is as true as "this one is".
+   * lanes given, so that "none of them is free" is as true as "this one is". Whatever the holder occupies already is given
+   * up for it, and does not stand in its way: one atomic swap, for the caller throws a refusal, and so rolls it back.
    * @returns the lane, or why the best of them refused: taken rather than closed
    */
   async claim<L extends Lane>(
     tx: EntityManager,
     lanes: readonly L[],
     claim: NewClaim,
+    own: readonly Claim[] = [],
   ): Promise<{ ok: true; lane: L } | { ok: false; reason: 'outside_hours' | 'taken' }> {
     const { span } = claim;
-    const expired = await this.days.expiredClaims(
-      tx,
-      lanes.map((lane) => lane.scheduleId),
-      span.buffered,
-    );
-    const keys = lanes.flatMap((lane) => {
-      const own = expired.filter((each) => each.scheduleId === lane.scheduleId).map(rangeOf);
-      return daysOf(lane, [span.buffered, ...own]);
-    });
+    const scheduleIds = lanes.map((lane) => lane.scheduleId);
+    const inTheWay = await this.days.expiredClaims(tx, scheduleIds, span.buffered);
+    const ownLanes = await this.lanesOf(tx, own);
+    const keys = [
+      ...own.flatMap((each) => daysOf(ownLanes.get(each.scheduleId)!, [rangeOf(each)])),
+      ...lanes.flatMap((lane) => {
+        const expired = inTheWay.filter((each) => each.scheduleId === lane.scheduleId).map(rangeOf);
+        return daysOf(lane, [span.buffered, ...expired]);
+      }),
+    ];
     await this.materialise(tx, claim.organizationId, keys);
     let locked = await this.days.lock(tx, keys);
-    if (expired.length > 0) {
-      await this.removeExpired(tx, locked, expired);
+    if (own.length > 0) {
+      requireCovered(locked, own);
+      await this.remove(tx, locked, own);
       locked = await this.days.lock(tx, keys);
     }
-    return this.decide(tx, lanes, claim, locked);
+    const decision = await this.decide(tx, lanes, claim, locked);
+    if (decision.ok || decision.reason !== 'taken') return decision;
+    // By the clock as it is now, after the wait for the lock: what has expired meanwhile blocks nobody either.
+    const expired = await this.days.expiredClaims(tx, scheduleIds, span.buffered);
+    if (expired.length === 0) return decision;
+    requireCovered(locked, expired);
+    await this.remove(tx, locked, expired);
+    return this.decide(tx, lanes, claim, await this.days.lock(tx, keys));
   }
 
-  /** Frees everything that the holder occupies. Freeing nothing is no mistake. */
-  async release(tx: EntityManager, holder: string): Promise<void> {
-    const claims = await this.days.claimsOf(tx, holder);
+  /** What the holder occupies, as it is before any lock on its days. */
+  claimsOf(tx: EntityManager, holder: string): Promise<Claim[]> {
+    return this.days.claimsOf(tx, [holder]);
+  }
+
+  /**
+   * Lets the holder keep all that it occupies until another time, or for good (null).
+   * @returns false when some of it is gone, because its time was over and somebody took it
+   */
+  async keep(tx: EntityManager, holder: string, claims: readonly Claim[], until: Date | null): Promise<boolean> {
+    if (claims.length === 0) return false;
+    requireCovered(await this.lockDaysOf(tx, claims), claims);
+    return (await this.days.extend(tx, holder, until)) === claims.length;
+  }
+
+  /** Frees everything that the holders occupy. Freeing nothing is no mistake. */
+  async release(tx: EntityManager, holders: readonly string[]): Promise<void> {
+    const claims = await this.days.claimsOf(tx, holders);
     if (claims.length === 0) return;
-    const lanes = await this.lanesOf(tx, claims);
-    const keys = claims.flatMap((claim) => daysOf(lanes.get(claim.scheduleId)!, [rangeOf(claim)]));
-    await this.materialise(tx, claims[0]!.organizationId, keys);
-    // Serialises with everybody who decides on these days.
-    const locked = await this.days.lock(tx, keys);
-    for (const claim of claims) {
-      const covers = union(locked.filter((row) => row.scheduleId === claim.scheduleId).map((row) => row.covers[0]!));
-      if (!coveredBy(covers, rangeOf(claim))) throw new TryAgain('the days of a schedule have moved');
-    }
-    await this.days.deleteClaimsOf(tx, holder);
-    for (const [scheduleId, rows] of bySchedule(locked)) {
-      await this.days.recomputeTaken(
-        tx,
-        scheduleId,
-        rows.map((row) => row.day),
-      );
-    }
+    const locked = await this.lockDaysOf(tx, claims);
+    requireCovered(locked, claims);
+    await this.days.deleteClaimsOf(tx, holders);
+    await this.days.recomputeTaken(tx, locked);
   }
 
   /** Writes those of the days that have no row yet, from the rules of their schedules, which stay as they are until COMMIT. */
@@ -97,7 +110,10 @@ export class Ledger {
       // Only rows of our own making are recomputed: nobody else sees them yet. One that a competitor made first is his and
       // its bookers'; recomputing it without its lock would bring back claims that are being released right now.
       const made = await this.days.insertMissing(tx, organizationId, schedule.id, plans);
-      if (made.length > 0) await this.days.recomputeTaken(tx, schedule.id, made);
+      await this.days.recomputeTaken(
+        tx,
+        made.map((day) => ({ scheduleId: schedule.id, day })),
+      );
     }
     return missing.length;
   }
@@ -126,7 +142,7 @@ export class Ledger {
         coreStartsAt: new Date(core.start),
         coreEndsAt: new Date(core.end),
         holder,
-        expiresAt: expiresAt === null ? null : new Date(expiresAt),
+        expiresAt,
       });
       await this.days.addTaken(
         tx,
@@ -140,25 +156,50 @@ export class Ledger {
     return { ok: false, reason: taken ? 'taken' : 'outside_hours' };
   }
 
-  /** Meeting an expired hold deletes its claim, and never touches its appointment: that has its own lock, and its place in the order. */
-  private async removeExpired(tx: EntityManager, locked: ScheduleDay[], expired: Claim[]): Promise<void> {
-    for (const claim of expired) await this.days.deleteExpired(tx, claim);
-    for (const [scheduleId, rows] of bySchedule(locked)) {
-      if (!expired.some((claim) => claim.scheduleId === scheduleId)) continue;
-      await this.days.recomputeTaken(
-        tx,
-        scheduleId,
-        rows.map((row) => row.day),
-      );
+  /** Locks the days that claims lie on: serialises with everybody who decides on these days. */
+  private async lockDaysOf(tx: EntityManager, claims: readonly Claim[]): Promise<ScheduleDay[]> {
+    const lanes = await this.lanesOf(tx, claims);
+    const keys = claims.map((claim) => ({ claim, days: daysOf(lanes.get(claim.scheduleId)!, [rangeOf(claim)]) }));
+    for (const organizationId of new Set(claims.map((claim) => claim.organizationId))) {
+      const own = keys.filter(({ claim }) => claim.organizationId === organizationId).flatMap((each) => each.days);
+      await this.materialise(tx, organizationId, own);
     }
+    return this.days.lock(
+      tx,
+      keys.flatMap((each) => each.days),
+    );
+  }
+
+  /**
+   * Deletes claims on locked days: a holder's own that it gives up, or those that are over. Never touches an appointment,
+   * which has its own lock, and its place in the order.
+   */
+  private async remove(tx: EntityManager, locked: ScheduleDay[], claims: readonly Claim[]): Promise<void> {
+    const deleted = await this.days.deleteClaims(tx, claims);
+    // Expired while this waited for the lock, and taken by somebody: look again.
+    if (deleted !== claims.length) throw new TryAgain('a claim has expired meanwhile');
+    const touched = new Set(claims.map((claim) => claim.scheduleId));
+    await this.days.recomputeTaken(
+      tx,
+      locked.filter((row) => touched.has(row.scheduleId)),
+    );
   }
 
   private async lanesOf(tx: EntityManager, claims: readonly Claim[]): Promise<Map<string, Lane>> {
+    if (claims.length === 0) return new Map();
     const schedules = await this.schedules.all(
       tx,
       claims.map((claim) => claim.scheduleId),
     );
     return new Map(schedules.map((each) => [each.id, { scheduleId: each.id, timeZone: each.timeZone }]));
+  }
+}
+
+/** Refuses to go on when the zone of a schedule was changed after the days of these claims were worked out. */
+function requireCovered(locked: readonly ScheduleDay[], claims: readonly Claim[]): void {
+  for (const claim of claims) {
+    const covers = union(locked.filter((row) => row.scheduleId === claim.scheduleId).map((row) => row.covers[0]!));
+    if (!coveredBy(covers, rangeOf(claim))) throw new TryAgain('the days of a schedule have moved');
   }
 }
 

@@ -7,7 +7,7 @@ export interface GuardedClaim {
   day: string;
   span: Span;
   holder: string;
-  expiresAt: number | null;
+  expiresAt: Date | null;
 }
 
 /**
@@ -51,7 +51,7 @@ export const guardedClaimValues = ({
   new Date(span.buffered.end),
   organizationId,
   holder,
-  expiresAt === null ? null : new Date(expiresAt),
+  expiresAt,
 ];
 
 /** How many parameters {@link GUARDED_CLAIM} has; what stands beside it numbers its own from the next. */

@@ -119,7 +119,7 @@ export class SchedulesService {
       call,
       this.database.transaction(call.organizationId, async (tx) => {
         const before = await this.schedules.lockForEdit(tx, id);
-        requireVersion(call, before.version, true);
+        requireVersion(call, before.version, { required: true });
         await this.locations.require(
           tx,
           hours.flatMap((each) => each.locationId ?? []),
@@ -211,7 +211,7 @@ export class SchedulesService {
 
   private async edit(tx: EntityManager, call: Call, id: string): Promise<Schedule> {
     const before = await this.schedules.lockForEdit(tx, id);
-    requireVersion(call, before.version, true);
+    requireVersion(call, before.version, { required: true });
     const schedule = { ...before, version: before.version + 1, updatedAt: this.clock.date() };
     await this.schedules.save(tx, schedule);
     return schedule;

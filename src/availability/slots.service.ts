@@ -49,8 +49,8 @@ export interface SlotsRequest {
   limit?: number;
 }
 
-/** A day as it was read, not locked; `stored` when it has a row. */
-export type SeenDay = GridDay & { stored: boolean };
+/** A day as it was read, not locked. `current`: it has a row, and that row says the same. */
+export type SeenDay = GridDay & { current: boolean };
 
 /** Finds free times. Reads day rows, never appointments, and never writes: a day without a row is planned in memory. */
 @Injectable()
@@ -175,7 +175,7 @@ export class SlotsService {
     const present = new Set(rows.map(keyOf));
     const result = new Map<string, SeenDay[]>();
     for (const row of rows)
-      result.set(row.scheduleId, [...(result.get(row.scheduleId) ?? []), { ...row, stored: true }]);
+      result.set(row.scheduleId, [...(result.get(row.scheduleId) ?? []), { ...row, current: !row.reopened }]);
     const missing = expected
       .map(({ lane, days }) => ({
         id: lane.scheduleId,
@@ -189,7 +189,7 @@ export class SlotsService {
       );
       const rules = await this.schedules.rulesOf(tx, schedules, reach.start - 2 * DAY);
       for (const { id, days } of missing) {
-        const planned = planDays(rules.get(id)!, days).map((plan) => ({ ...plan, taken: [], stored: false }));
+        const planned = planDays(rules.get(id)!, days).map((plan) => ({ ...plan, taken: [], current: false }));
         result.set(id, [...(result.get(id) ?? []), ...planned]);
       }
     }
@@ -198,8 +198,7 @@ export class SlotsService {
 }
 
 /** Whether this release can book the service. */
-export const isBookable = (service: BookableService): boolean =>
-  !service.composite && service.capacity === 1 && !service.requiresConfirmation && !service.paymentRequired;
+export const isBookable = (service: BookableService): boolean => !service.composite && service.capacity === 1;
 
 const identity = (slot: Slot): string => `${slot.startsAt}/${slot.practitionerId}`;
 

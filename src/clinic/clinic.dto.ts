@@ -9,12 +9,41 @@ import {
   Nested,
   OneOf,
   Phone,
+  SomeOf,
   Text,
   Texts,
   TimeZone,
   Whole,
 } from '../platform';
 import { PATIENT_STATUSES } from './clinic.entities';
+
+class PatientRulesDto {
+  @Flag({
+    optional: true,
+    description: 'Whether a patient may have two appointments at the same time; true unless told',
+  })
+  allowOverlap?: boolean;
+  @Whole({
+    min: 1,
+    max: 1000,
+    optional: true,
+    nullable: true,
+    description: 'Holds that a patient may have open at once',
+  })
+  maxOpenHolds?: number | null;
+  @Whole({
+    min: 1,
+    max: 525_600,
+    optional: true,
+    nullable: true,
+    description: 'How long before its start cancelling a confirmed appointment begins to be late',
+  })
+  cancellationWindowMinutes?: number | null;
+  @SomeOf(['practitioner', 'receptionist', 'administrator'], { optional: true, description: 'Who may cancel late' })
+  lateCancellationRoles?: string[];
+  @Text({ optional: true, max: 40, pattern: /^[a-z][a-z0-9_]*$/, description: 'What a late cancellation is called' })
+  lateCancellationKind?: string;
+}
 
 export class OrganizationChangeDto {
   @Text({ optional: true })
@@ -23,6 +52,8 @@ export class OrganizationChangeDto {
   timeZone?: string;
   @Id({ optional: true, nullable: true, description: 'Where a caller belongs who named no branch' })
   defaultLocationId?: string | null;
+  @Nested(PatientRulesDto, { optional: true, description: 'Only the rules that are sent change' })
+  patientRules?: PatientRulesDto;
 }
 
 export class NewLocationDto {

@@ -13,6 +13,21 @@ export class Organization {
   /** Where a caller belongs who named no branch. */
   @Column('uuid', { nullable: true })
   defaultLocationId: string | null;
+  /** Whether a patient may have two appointments at the same time. */
+  @Column('boolean', { default: true })
+  allowPatientOverlap: boolean;
+  /** How many holds a patient may have open at once; null for any number. */
+  @Column('integer', { nullable: true })
+  maxOpenHolds: number | null;
+  /** How long before its start the cancellation of a confirmed appointment begins to be late; null for never. */
+  @Column('integer', { nullable: true })
+  cancellationWindowMinutes: number | null;
+  /** Who may still cancel then. */
+  @Column('text', { array: true, default: '{}' })
+  lateCancellationRoles: string[];
+  /** What such a cancellation is called. */
+  @Column('text', { default: 'late_cancellation' })
+  lateCancellationKind: string;
   @Column('integer', { default: 1 })
   version: number;
   @Column('timestamptz')

@@ -7,7 +7,18 @@ import { Organization } from './clinic.entities';
 import { LocationsService } from './locations.service';
 import { given } from './records';
 
-export type OrganizationChange = Partial<Pick<Organization, 'name' | 'timeZone' | 'defaultLocationId'>>;
+/** The rules that bind patients, as the API has them. Off unless a clinic turns them on. */
+export interface PatientRules {
+  allowOverlap: boolean;
+  maxOpenHolds: number | null;
+  cancellationWindowMinutes: number | null;
+  lateCancellationRoles: string[];
+  lateCancellationKind: string;
+}
+
+export type OrganizationChange = Partial<Pick<Organization, 'name' | 'timeZone' | 'defaultLocationId'>> & {
+  patientRules?: Partial<PatientRules>;
+};
 
 @Injectable()
 export class OrganizationService {
@@ -31,7 +42,7 @@ export class OrganizationService {
     });
   }
 
-  change(call: Call, changes: OrganizationChange): Promise<Reply> {
+  change(call: Call, { patientRules: rules = {}, ...changes }: OrganizationChange): Promise<Reply> {
     return this.database.transaction(call.organizationId, async (tx) => {
       // Serialises edits of the organization.
       const before = await tx.withRepository(this.organizations).findOne({
@@ -41,7 +52,9 @@ export class OrganizationService {
       if (!before) throw Problem.notFound('organization');
       requireVersion(call, before.version);
       if (changes.defaultLocationId) await this.locations.require(tx, [changes.defaultLocationId]);
-      const after = { ...before, ...given(changes), version: before.version + 1, updatedAt: this.clock.date() };
+      const { allowOverlap: allowPatientOverlap, ...others } = rules;
+      const changed = given({ ...changes, ...others, allowPatientOverlap });
+      const after = { ...before, ...changed, version: before.version + 1, updatedAt: this.clock.date() };
       await tx.withRepository(this.organizations).update({ id: before.id }, after);
       return Reply.ok(show(after), after.version);
     });
@@ -58,17 +71,31 @@ export class OrganizationService {
     await tx.withRepository(this.organizations).update({ id }, { defaultLocationId });
   }
 
+  /** The rules that bind the patients of the transaction's organization. */
+  async patientRules(tx: EntityManager, id: string): Promise<PatientRules> {
+    return rulesOf(await this.get(tx, id));
+  }
+
   /** How many there are; in a transaction of the system. */
   count(tx: EntityManager): Promise<number> {
     return tx.withRepository(this.organizations).count();
   }
 }
 
+const rulesOf = (row: Organization): PatientRules => ({
+  allowOverlap: row.allowPatientOverlap,
+  maxOpenHolds: row.maxOpenHolds,
+  cancellationWindowMinutes: row.cancellationWindowMinutes,
+  lateCancellationRoles: row.lateCancellationRoles,
+  lateCancellationKind: row.lateCancellationKind,
+});
+
 const show = (row: Organization) => ({
   id: row.id,
   name: row.name,
   timeZone: row.timeZone,
   defaultLocationId: row.defaultLocationId,
+  patientRules: rulesOf(row),
   createdAt: showInstant(row.createdAt),
   updatedAt: showInstant(row.updatedAt),
 });

@@ -138,6 +138,11 @@ export class PatientsService {
     if (!row) throw Problem.notFound('patient');
   }
 
+  /** Serialises what one patient wants, where a rule counts what he has. Bookings that only refer to him do not wait. */
+  async lockForRules(tx: EntityManager, id: string): Promise<void> {
+    await this.records.in(tx).findOne({ where: { id }, select: { id: true }, lock: { mode: 'for_no_key_update' } });
+  }
+
   get(call: Call, id: string): Promise<Reply> {
     return this.database.read(call.organizationId, async (tx) => {
       const row = await this.records.get(tx, id);

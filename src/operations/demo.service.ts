@@ -16,6 +16,18 @@ const PRACTITIONERS = [
   'Dr. Giulia Romano',
   'Dr. Hiro Tanaka',
 ];
+const SERVICES = [
+  { key: 'consultation', name: 'Consultation', durationMinutes: 30 },
+  { key: 'follow-up', name: 'Follow-up', durationMinutes: 15 },
+  { key: 'approval', name: 'First visit', durationMinutes: 30, requiresConfirmation: true },
+  {
+    key: 'paid',
+    name: 'Second opinion',
+    durationMinutes: 30,
+    paymentRequired: true,
+    price: { amount: 9000, currency: 'EUR' },
+  },
+];
 const ROOMS = ['Room 1', 'Room 2', 'Imaging'];
 
 /** What `demo.json` tells about the demo clinic, but for the address. */
@@ -63,11 +75,9 @@ export class DemoService {
         rooms.push(await this.lane(tx, organizationId, this.rooms, { name, locationId: main.id }));
       const practitionerIds = practitioners.map((each) => each.id);
       const services = [];
-      for (const [key, name, durationMinutes] of [
-        ['consultation', 'Consultation', 30],
-        ['follow-up', 'Follow-up', 15],
-      ] as const) {
-        const { id } = await this.services.insert(tx, organizationId, { name, durationMinutes, practitionerIds });
+      for (const { key, ...fields } of SERVICES) {
+        const { name } = fields;
+        const { id } = await this.services.insert(tx, organizationId, { ...fields, practitionerIds });
         services.push({ id, key, name });
       }
       const locations = [main, branch].map(({ id, name }) => ({ id, name }));

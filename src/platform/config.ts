@@ -28,6 +28,9 @@ export const environmentSchema = z.object({
   DATA_DIR: z.string().min(1).default('.holdfast'),
   HOLDFAST_ROLE: z.enum(['all', 'api', 'worker']).default('all'),
   HOLDFAST_DEMO: flag.optional(),
+  RETENTION_IDEMPOTENCY_HOURS: wholeNumber(24, 8_760).default(48),
+  RETENTION_EXPIRED_HOLD_DAYS: wholeNumber(1, 3_650).default(30),
+  RETENTION_HISTORY_DAYS: wholeNumber(30, 36_500).default(3_650),
   LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
 });
 
@@ -44,6 +47,7 @@ export interface Settings {
   dataDir: string;
   role: 'all' | 'api' | 'worker';
   demo?: boolean;
+  retention: { idempotencyHours: number; expiredHoldDays: number; historyDays: number };
   logLevel: 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent';
 }
 
@@ -84,6 +88,11 @@ export function readSettings(environment: NodeJS.ProcessEnv = process.env): Sett
     dataDir: env.DATA_DIR,
     role: env.HOLDFAST_ROLE,
     demo: env.HOLDFAST_DEMO,
+    retention: {
+      idempotencyHours: env.RETENTION_IDEMPOTENCY_HOURS,
+      expiredHoldDays: env.RETENTION_EXPIRED_HOLD_DAYS,
+      historyDays: env.RETENTION_HISTORY_DAYS,
+    },
     logLevel: env.LOG_LEVEL,
   };
 }

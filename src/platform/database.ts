@@ -44,7 +44,13 @@ const CONSTRAINTS = {
 interface Roles {
   app: string;
   system: string;
+  retention: string;
 }
+
+type Kind = 'write' | 'read' | 'system' | 'retention';
+
+/** The first number of the advisory locks that show which transactions may still change something: "chng" in ASCII. */
+const CHANGING = 0x63686e67;
 
 /**
  * The only door to the database.
@@ -88,6 +94,39 @@ export class Database implements OnApplicationBootstrap {
     return this.attempts('system', null, work);
   }
 
+  /**
+   * Runs `work` across organizations as the role that prunes: it sees and deletes what has outlived its use, by policies with
+   * floors of their own, and can write nothing.
+   */
+  prune<T>(reason: string, work: (tx: EntityManager) => Promise<T>): Promise<T> {
+    this.log.debugEvent('retention_transaction', { reason });
+    return this.attempts('retention', null, work);
+  }
+
+  /**
+   * An instant up to which nothing of an organization can change any more: every transaction that began before it has
+   * ended, so what a later read does not see of that time never was. Waits for those that still run, milliseconds mostly;
+   * it blocks none of them. Changes must carry a time that the database told after their transaction began.
+   * @throws Problem `busy` when one of them does not end within a request's budget
+   */
+  async settled(organizationId: string): Promise<Date> {
+    const started = performance.now();
+    const look = <R>(sql: string, values: unknown[] = []) =>
+      this.attempts('read', organizationId, (tx) => tx.query<R[]>(sql, values));
+    const [moment] = await look<{ at: Date }>('SELECT clock_timestamp() AS at');
+    // Those who began before this second look are on it, or have ended.
+    let running = (await look<{ id: string }>(WHO_CHANGES, [CHANGING, organizationId])).map((row) => row.id);
+    for (let pause = 2; running.length > 0; pause = Math.min(pause * 2, 100)) {
+      if (performance.now() - started > LIMITS.budget) {
+        throw Problem.busy('A change that began before is not finished yet; please try again.');
+      }
+      await new Promise((resolve) => setTimeout(resolve, pause));
+      const still = new Set((await look<{ id: string }>(WHO_CHANGES, [CHANGING, organizationId])).map((row) => row.id));
+      running = running.filter((id) => still.has(id));
+    }
+    return moment!.at;
+  }
+
   /** Refuses to serve where a query could see another organization's rows. */
   async onApplicationBootstrap(): Promise<void> {
     await this.system('check that row-level security holds', async (tx) => {
@@ -96,10 +135,9 @@ export class Database implements OnApplicationBootstrap {
          WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
            AND a.attname = 'organization_id' AND NOT (c.relrowsecurity AND c.relforcerowsecurity)`,
       );
-      const { app, system } = await this.findRoles();
       const bypassing = await tx.query<Array<{ name: string }>>(
         `SELECT rolname AS name FROM pg_roles WHERE rolname = ANY($1) AND (rolsuper OR rolbypassrls)`,
-        [[app, system]],
+        [Object.values(await this.findRoles())],
       );
       const names = [...unprotected, ...bypassing].map((row) => row.name);
       if (names.length > 0) throw new SchemaError(`Row-level security is off or bypassed for: ${names.join(', ')}.`);
@@ -118,7 +156,7 @@ export class Database implements OnApplicationBootstrap {
   }
 
   private async attempts<T>(
-    kind: 'write' | 'read' | 'system',
+    kind: Kind,
     organizationId: string | null,
     work: (tx: EntityManager, attempt: number) => Promise<T>,
   ): Promise<T> {
@@ -156,7 +194,7 @@ export class Database implements OnApplicationBootstrap {
   }
 
   private async once<T>(
-    kind: 'write' | 'read' | 'system',
+    kind: Kind,
     organizationId: string | null,
     work: (tx: EntityManager) => Promise<T>,
   ): Promise<T> {
@@ -165,7 +203,7 @@ export class Database implements OnApplicationBootstrap {
     try {
       const started = performance.now();
       await runner.startTransaction();
-      await runner.query(this.opening(kind, kind === 'system' ? roles.system : roles.app, organizationId));
+      await runner.query(this.opening(kind, roles, organizationId));
       const result = await work(runner.manager);
       if (performance.now() - started > LIMITS.transactionTimeout) {
         // The process was stopped or starved in between. What it decided may be old: refuse it, as the server would.
@@ -207,12 +245,13 @@ export class Database implements OnApplicationBootstrap {
   }
 
   /**
-   * One message of the simple protocol: isolation level, role, organization, time-outs. The values are ours (a role's name
+   * One message of the simple protocol: isolation level, role, organization, time-outs, mark. The values are ours (a role's name
    * from the catalog, a checked UUID, numbers), and are quoted all the same.
    */
-  private opening(kind: 'write' | 'read' | 'system', role: string, organizationId: string | null): string {
+  private opening(kind: Kind, roles: Roles, organizationId: string | null): string {
+    const role = { write: 'app', read: 'app', system: 'system', retention: 'retention' } as const;
     const settings: Array<[string, string]> = [
-      ['role', role],
+      ['role', roles[role[kind]]],
       ['holdfast.organization_id', organizationId ?? ''],
       ['TimeZone', 'UTC'],
       ['DateStyle', 'ISO'],
@@ -222,7 +261,12 @@ export class Database implements OnApplicationBootstrap {
     ];
     const calls = settings.map(([name, value]) => `set_config('${name}', ${quote(value)}, true)`).join(', ');
     const isolation = kind === 'read' ? 'SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; ' : '';
-    return `${isolation}SELECT ${calls}`;
+    // Shared, and never asked for otherwise: nobody waits for it. It shows pollers that this transaction may change something.
+    const mark =
+      kind === 'write' || kind === 'system'
+        ? `, pg_advisory_xact_lock_shared(${CHANGING}, hashtext(${quote(organizationId ?? '')}))`
+        : '';
+    return `${isolation}SELECT ${calls}${mark}`;
   }
 
   /** The roles that the policies name. They are read from the catalog, for a restored or cloned database keeps its own. */
@@ -234,10 +278,10 @@ export class Database implements OnApplicationBootstrap {
       )
       .then((rows) => {
         const role = (policy: string) => rows.find((row) => row.policy === policy)?.role;
-        const [app, system] = [role('organization_isolation'), role('system_access')];
-        if (!app || !system)
+        const [app, system, retention] = ['organization_isolation', 'system_access', 'retention_access'].map(role);
+        if (!app || !system || !retention)
           throw new SchemaError('The database has no policies for row-level security. Run: npm run migrate');
-        return { app, system };
+        return { app, system, retention };
       })
       .catch((error: unknown) => {
         this.roles = undefined;
@@ -280,6 +324,13 @@ export class Database implements OnApplicationBootstrap {
     this.metrics.pool.set({ state: 'waiting' }, pool.waitingCount);
   }
 }
+
+/** The transactions of an organization, or of the system, that may still change something. */
+const WHO_CHANGES = `
+  SELECT DISTINCT virtualtransaction AS id FROM pg_locks
+  WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND classid = $1::bigint::oid AND objsubid = 2
+    AND objid IN ((hashtext($2) & 4294967295)::oid, (hashtext('') & 4294967295)::oid)`;
 
 const quote = (value: string): string => `'${value.replaceAll("'", "''")}'`;
 

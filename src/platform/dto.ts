@@ -96,12 +96,17 @@ export const Whole = (options: FieldOptions & { min: number; max: number }) =>
 export const Flag = (options: FieldOptions = {}) =>
   field(options, { type: Boolean }, IsBoolean({ message: 'must be true or false' }));
 
-/** A switch that cannot be turned on yet. */
-export const Never = (options: FieldOptions = {}) =>
-  field(options, { type: Boolean, enum: [false] }, IsIn([false], { message: 'can only be false in this release' }));
-
 export const OneOf = (values: readonly string[], options: FieldOptions = {}) =>
   field(options, { type: String, enum: [...values] }, IsIn(values, { message: `must be one of ${values.join(', ')}` }));
+
+export const SomeOf = (values: readonly string[], options: FieldOptions = {}) =>
+  field(
+    options,
+    { type: String, isArray: true, enum: [...values] },
+    IsArray({ message: 'must be a list' }),
+    ArrayUnique({ message: 'must not name anything twice' }),
+    IsIn(values, { each: true, message: `must be among ${values.join(', ')}` }),
+  );
 
 export const Instant = (options: FieldOptions = {}) =>
   field(
@@ -186,6 +191,24 @@ export const Nested = (type: new () => object, options: FieldOptions = {}) =>
     ValidateNested(),
     Type(() => type),
   );
+
+/** `true` or `false`, or for how many seconds. */
+export const FlagOrSeconds = (options: FieldOptions & { min: number; max: number }) => {
+  const { min, max } = options;
+  const accepts = (value: unknown): boolean => {
+    if (typeof value === 'boolean') return true;
+    if (!isPlainObject(value) || Object.keys(value as object).join() !== 'seconds') return false;
+    const { seconds } = value as { seconds: unknown };
+    return Number.isInteger(seconds) && (seconds as number) >= min && (seconds as number) <= max;
+  };
+  const seconds = { type: 'integer', minimum: min, maximum: max };
+  const object = { type: 'object', properties: { seconds }, required: ['seconds'], additionalProperties: false };
+  return field(
+    options,
+    { oneOf: [{ type: 'boolean' }, object] },
+    rule('flag', accepts, `must be true, false or { "seconds": ${min} to ${max} }`),
+  );
+};
 
 export const ListOf = (type: new () => object, options: FieldOptions & { max: number; min?: number }) =>
   field(

@@ -65,6 +65,20 @@ export class Idempotency {
     });
   }
 
+  /** Deletes some of the answers that were stored before an instant. @returns how many */
+  prune(before: Date, take: number): Promise<number> {
+    return this.database.prune('answers that need not be replayed any more', async (tx) => {
+      const [, deleted] = await tx.query<[unknown[], number]>(
+        `DELETE FROM idempotency_key USING (
+           SELECT organization_id, principal, key FROM idempotency_key WHERE created_at < $1 LIMIT $2) old
+         WHERE idempotency_key.organization_id = old.organization_id AND idempotency_key.principal = old.principal
+           AND idempotency_key.key = old.key AND created_at < $1`,
+        [before, take],
+      );
+      return deleted;
+    });
+  }
+
   private async lock(tx: EntityManager, request: IdempotentRequest, attempt: number): Promise<void> {
     const scope = [`${request.organizationId}/${request.principalId}/${request.idempotencyKey}`];
     if (attempt > 1) {

@@ -6,6 +6,7 @@ export {
   DEFAULT_PAGE,
   Email,
   Flag,
+  FlagOrSeconds,
   Id,
   Ids,
   Instant,
@@ -16,9 +17,9 @@ export {
   LocalTime,
   Metadata,
   Nested,
-  Never,
   OneOf,
   Phone,
+  SomeOf,
   Text,
   Texts,
   TimeZone,
@@ -34,6 +35,7 @@ export { JobsModule } from './jobs.module';
 export { Log } from './logging';
 export { Metrics } from './metrics';
 export { Outbox } from './outbox';
+export { RecurringJobs } from './recurring-jobs';
 export { PlatformModule } from './platform.module';
 export { bodyOf, ProblemFilter } from './problem.filter';
 export { Reply, ReplyInterceptor } from './reply';

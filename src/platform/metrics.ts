@@ -51,9 +51,15 @@ export class Metrics {
     labelNames: ['outcome'],
     registers: [this.registry],
   });
+  readonly transitions = new Counter({
+    name: 'holdfast_transitions_total',
+    help: 'Actions on appointments (confirm, cancel, reschedule, check-in, complete, no-show, expire) by outcome: done, or the code of the refusal.',
+    labelNames: ['action', 'outcome'],
+    registers: [this.registry],
+  });
   readonly racesCaught = new Counter({
     name: 'holdfast_races_caught_total',
-    help: 'Races that were caught: slot, exclusion_constraint, patient, version, idempotency_key.',
+    help: 'Races that were caught: slot, hold, exclusion_constraint, patient, version, idempotency_key.',
     labelNames: ['race'],
     registers: [this.registry],
   });

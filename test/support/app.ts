@@ -43,6 +43,7 @@ export async function startApp(overrides: Partial<Config> & { databaseUrl?: stri
     databasePoolSize: 12,
     dataDir: '.holdfast',
     role: 'api',
+    retention: { idempotencyHours: 48, expiredHoldDays: 30, historyDays: 3650 },
     logLevel: 'silent',
     ...overrides,
     databaseUrl,

@@ -1,0 +1,56 @@
+import { Injectable } from '@nestjs/common';
+import type { Call } from '../auth';
+import { SlotsService } from '../availability';
+import { ConstraintViolation, Log, Metrics, Problem } from '../platform';
+
+/** The time that somebody wanted; the service where it got as far as to be known. */
+export interface LostTime {
+  serviceId?: string;
+  practitionerId?: string;
+  startsAt: number;
+  mode?: string;
+}
+
+/** What stands behind the day row's lock: the exclusion constraint, and the key that the same start violates first. */
+const CLAIM_CONSTRAINTS = ['claim_no_overlap', 'claim_pkey'];
+
+/** Codes that tell of somebody who was faster, and what was raced for. */
+const RACES = { slot_taken: 'slot', version_stale: 'version', hold_expired: 'hold' } as const;
+
+/** Tells who lost a race that he did, what to do next, and the operators that it was caught. */
+@Injectable()
+export class RefusalsService {
+  constructor(
+    private readonly slots: SlotsService,
+    private readonly log: Log,
+    private readonly metrics: Metrics,
+  ) {}
+
+  /** The error to throw instead: a lost time comes with alternatives, found after the transaction that lost it. */
+  async explain(call: Call, error: unknown, lost: LostTime): Promise<unknown> {
+    const problem = this.translate(error);
+    if (!(problem instanceof Problem) || problem.code !== 'slot_taken' || lost.serviceId === undefined) return problem;
+    const alternatives = await this.slots.alternatives(call, { ...lost, serviceId: lost.serviceId });
+    return new Problem('slot_taken', 'Somebody else was faster: this time is booked. Please take another one.', {
+      alternatives,
+    });
+  }
+
+  /** Counts and logs a race that was caught, if this is one. */
+  caught(code: string, call: Call, appointmentId?: string): void {
+    if (!(code in RACES)) return;
+    const race = RACES[code as keyof typeof RACES];
+    this.metrics.racesCaught.inc({ race });
+    this.log.event('race_caught', { race, organizationId: call.organizationId, appointmentId });
+  }
+
+  private translate(error: unknown): unknown {
+    if (error instanceof ConstraintViolation && CLAIM_CONSTRAINTS.includes(error.constraint)) {
+      // The day row said free and the claims said taken: the last word held, but a lock was missed or a row has drifted.
+      this.metrics.racesCaught.inc({ race: 'exclusion_constraint' });
+      this.log.failure('ledger_drift', error, { constraint: error.constraint });
+      return new Problem('slot_taken');
+    }
+    return error;
+  }
+}
