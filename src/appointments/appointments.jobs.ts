@@ -9,7 +9,8 @@ import { RetentionService } from './retention.service';
 const QUEUE = 'appointments';
 
 /** Every ten seconds: expiries are written down. Hourly: what has outlived its use ends. */
-@Processor(QUEUE)
+// Two at once, so that pruning keeps no sweep waiting.
+@Processor(QUEUE, { concurrency: 2 })
 class AppointmentsJobs extends RecurringJobs {
   constructor(@InjectQueue(QUEUE) queue: Queue, log: Log, expiry: ExpiryService, retention: RetentionService) {
     super(queue, log, [

@@ -37,6 +37,7 @@ export function audit(database: Database, scope: AuditScope = {}): Promise<Findi
       ...(await driftedDays(tx, filter)),
       ...(await overlaps(tx, filter)),
       ...(await strayClaims(tx, filter)),
+      ...(await differentEnds(tx, filter)),
       ...(await brokenHistory(tx, filter)),
     ];
   });
@@ -171,15 +172,33 @@ async function strayClaims(tx: EntityManager, filter: unknown[]): Promise<Findin
   ];
 }
 
+/** A claim that ends at another time than its appointment would block, or let go, at the wrong moment. */
+async function differentEnds(tx: EntityManager, filter: unknown[]): Promise<Finding[]> {
+  const rows = await tx.query<Array<{ id: string; claimed: Date | null; stored: Date | null }>>(
+    `SELECT a.id, c.expires_at AS claimed, a.expires_at AS stored
+     FROM claim c JOIN appointment a ON a.organization_id = c.organization_id AND a.id = c.holder
+     WHERE ($1::uuid IS NULL OR c.organization_id = $1) AND ($2::uuid[] IS NULL OR c.schedule_id = ANY($2))
+       AND c.expires_at IS DISTINCT FROM a.expires_at`,
+    filter,
+  );
+  return rows.map(({ id, claimed, stored }) => ({
+    check: 'expiry',
+    subject: id,
+    detail: `its claim ends ${claimed?.toISOString() ?? 'never'}, it says ${stored?.toISOString() ?? 'never'}`,
+  }));
+}
+
+/** A history is whole, or it was pruned whole, which happens long after the last change. */
 async function brokenHistory(tx: EntityManager, filter: unknown[]): Promise<Finding[]> {
   const rows = await tx.query<Array<{ id: string }>>(
     `SELECT a.id FROM appointment a
      LEFT JOIN appointment_history h ON h.organization_id = a.organization_id AND h.appointment_id = a.id
      WHERE ($1::uuid IS NULL OR a.organization_id = $1)
        AND ($2::uuid[] IS NULL OR EXISTS (SELECT 1 FROM appointment_segment s WHERE s.appointment_id = a.id AND s.schedule_id = ANY($2)))
-     GROUP BY a.id, a.version, a.status
-     HAVING count(h.version) <> a.version OR max(h.version) <> a.version
-         OR (array_agg(h.to_status ORDER BY h.version DESC))[1] <> a.status`,
+     GROUP BY a.id, a.version, a.status, a.updated_at
+     HAVING (count(h.version) > 0 OR a.updated_at > now() - interval '30 days')
+       AND (count(h.version) <> a.version OR max(h.version) <> a.version
+         OR (array_agg(h.to_status ORDER BY h.version DESC))[1] <> a.status)`,
     filter,
   );
   return rows.map(({ id }) => ({

@@ -26,6 +26,7 @@ describe('the settings', () => {
       dataDir: '.holdfast',
       role: 'all',
       demo: undefined,
+      retention: { idempotencyHours: 48, expiredHoldDays: 30, historyDays: 3650 },
       logLevel: 'info',
     });
   });
@@ -58,6 +59,7 @@ describe('the settings', () => {
       dataDir: '/data',
       role: 'worker',
       demo: false,
+      retention: { idempotencyHours: 48, expiredHoldDays: 30, historyDays: 3650 },
       logLevel: 'silent',
     });
   });

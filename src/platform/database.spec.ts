@@ -20,6 +20,7 @@ function breakingAt(point: 'startTransaction' | 'commitTransaction', code: strin
   const roles = [
     { policy: 'organization_isolation', role: 'app' },
     { policy: 'system_access', role: 'system' },
+    { policy: 'retention_access', role: 'retention' },
   ];
   const dataSource = { createQueryRunner: () => runner, query: () => Promise.resolve(roles), driver: {} };
   return new Database(dataSource as unknown as DataSource, Log.create('silent'), new Metrics());

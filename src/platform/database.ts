@@ -104,9 +104,9 @@ export class Database implements OnApplicationBootstrap {
   }
 
   /**
-   * An instant up to which nothing of an organization can change any more: every transaction that began before it has
-   * ended, so what a later read does not see of that time never was. Waits for those that still run, milliseconds mostly;
-   * it blocks none of them. Changes must carry a time that the database told after their transaction began.
+   * An instant up to which nothing of an organization can change any more: every {@link transaction} that began before it
+   * has ended, so what a later read does not see of that time never was. Waits for those that still run, milliseconds
+   * mostly; it blocks none of them. Changes must carry a time that the database told after their transaction began.
    * @throws Problem `busy` when one of them does not end within a request's budget
    */
   async settled(organizationId: string): Promise<Date> {
@@ -263,9 +263,7 @@ export class Database implements OnApplicationBootstrap {
     const isolation = kind === 'read' ? 'SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; ' : '';
     // Shared, and never asked for otherwise: nobody waits for it. It shows pollers that this transaction may change something.
     const mark =
-      kind === 'write' || kind === 'system'
-        ? `, pg_advisory_xact_lock_shared(${CHANGING}, hashtext(${quote(organizationId ?? '')}))`
-        : '';
+      kind === 'write' ? `, pg_advisory_xact_lock_shared(${CHANGING}, hashtext(${quote(organizationId!)}))` : '';
     return `${isolation}SELECT ${calls}${mark}`;
   }
 
@@ -325,12 +323,12 @@ export class Database implements OnApplicationBootstrap {
   }
 }
 
-/** The transactions of an organization, or of the system, that may still change something. */
+/** The transactions of an organization that may still change something. */
 const WHO_CHANGES = `
   SELECT DISTINCT virtualtransaction AS id FROM pg_locks
   WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND classid = $1::bigint::oid AND objsubid = 2
-    AND objid IN ((hashtext($2) & 4294967295)::oid, (hashtext('') & 4294967295)::oid)`;
+    AND objid = (hashtext($2) & 4294967295)::oid`;
 
 const quote = (value: string): string => `'${value.replaceAll("'", "''")}'`;
 

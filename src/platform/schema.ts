@@ -126,7 +126,7 @@ async function migrationStates(client: Client): Promise<MigrationState[]> {
 }
 
 /**
- * Lets the logins SET ROLE to the two roles that the policies name, and use the queue's tables. Says nothing where they may
+ * Lets the logins SET ROLE to the three roles that the policies name, and use the queue's tables. Says nothing where they may
  * already, so a login that owns nothing can start what an owner has migrated.
  */
 async function grantRoles(owner: Client, urls: readonly string[]): Promise<void> {
