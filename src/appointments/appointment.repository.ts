@@ -180,82 +180,65 @@ const LIVING = `a.status IN (:...occupying)
 const overBy = (instant: string) => `a.status IN ('held', 'pending') AND a.expires_at <= ${instant}`;
 
 /**
- * The ids of one page. Each branch walks an index in the order of the list: of the segments for a practitioner, of the
- * patient's, of one status, of starts or of changes for all; the rest filters what comes along. Row comparisons and ranges
- * would not be used under row-level security, plain bounds are.
+ * The ids of one page: the union of walks, each along an index in the order of the list (of a practitioner's segments, of a
+ * patient's appointments, of one status, of starts or changes) with the other filters on what comes along. One walk a
+ * status, so that a rare one is found at once and a frequent one is not sorted. Row comparisons and ranges would not be used
+ * under row-level security, plain bounds are.
  */
 function pageOfIds(filter: AppointmentFilter): { sql: string; values: unknown[] } {
   const values: unknown[] = [];
   const bind = (value: unknown, type: string): string => `$${values.push(value)}::${type}`;
-  const { from, to, practitionerId, patientId, statuses, confirmationStatus, changed } = filter;
-  const after = filter.after && { at: bind(filter.after.at, 'timestamptz'), id: bind(filter.after.id, 'uuid') };
+  const { from, to, practitionerId, patientId, statuses, confirmationStatus, changed, after } = filter;
   const take = bind(filter.take, 'integer');
-  const bounds = {
-    from: from && bind(from, 'timestamptz'),
-    to: to && bind(to, 'timestamptz'),
-    practitionerId: practitionerId && bind(practitionerId, 'uuid'),
-    patientId: patientId && bind(patientId, 'uuid'),
-    // A hold that is over is stored as held and listed as expired.
-    stored: statuses && (statuses.includes('expired') ? [...statuses, 'held', 'pending'] : statuses),
-    statuses: statuses && bind(statuses, 'text[]'),
-    confirmationStatus: confirmationStatus && bind(confirmationStatus, 'text'),
-    since: changed && bind(changed.since, 'timestamptz'),
-    until: changed && bind(changed.until, 'timestamptz'),
-  };
-  const where = (...conditions: Array<string | undefined>): string =>
-    conditions.some(Boolean) ? `WHERE ${conditions.filter(Boolean).join(' AND ')}` : '';
-  const starts = (column: string) => [
-    bounds.from && `${column} >= ${bounds.from}`,
-    bounds.to && `${column} < ${bounds.to}`,
-  ];
-  const next = (at: string, id: string) =>
-    after && `${at} >= ${after.at} AND (${at} > ${after.at} OR ${id} > ${after.id})`;
-  const filters = [
-    bounds.patientId && `a.patient_id = ${bounds.patientId}`,
-    bounds.statuses &&
-      `CASE WHEN ${overBy(bounds.until ?? 'now()')} THEN 'expired' ELSE a.status END = ANY(${bounds.statuses})`,
-    bounds.confirmationStatus && `a.confirmation_status = ${bounds.confirmationStatus}`,
-  ];
-  const withPractitioner =
-    bounds.practitionerId &&
-    `EXISTS (SELECT 1 FROM appointment_segment s WHERE s.appointment_id = a.id AND s.practitioner_id = ${bounds.practitionerId})`;
-  const walk = (at: string, ...conditions: Array<string | undefined>): string =>
-    `(SELECT ${at} AS at, a.id FROM appointment a ${where(...conditions, next(at, 'a.id'))} ORDER BY ${at}, a.id LIMIT ${take})`;
-  const merge = (walks: string[]): string => {
-    const rows = walks.length === 1 ? walks[0]! : `(${walks.join(' UNION ALL ')})`;
-    return `SELECT id FROM ${rows} page ORDER BY at, id LIMIT ${take}`;
-  };
+  const last = after && { at: bind(after.at, 'timestamptz'), id: bind(after.id, 'uuid') };
+  const between = changed && { since: bind(changed.since, 'timestamptz'), until: bind(changed.until, 'timestamptz') };
+  const practitioner = practitionerId && bind(practitionerId, 'uuid');
+  const wanted = statuses && bind(statuses, 'text[]');
+  const over = overBy(between?.until ?? 'now()');
 
-  if (changed) {
-    const rest = [...starts('a.starts_at'), ...filters, withPractitioner];
-    const within = (column: string) => `${column} >= ${bounds.since} AND ${column} <= ${bounds.until}`;
-    // What nobody has touched, and what time alone has changed: a hold that is over changed when it was.
-    const over = overBy(bounds.until!);
-    const walks = [
-      walk('a.updated_at', within('a.updated_at'), `NOT (${over})`, ...rest),
-      walk('a.expires_at', within('a.expires_at'), over, ...rest),
-    ];
-    return { sql: merge(walks), values };
-  }
-  if (practitionerId !== undefined && patientId === undefined) {
-    const mine = where(
-      `practitioner_id = ${bounds.practitionerId}`,
-      ...starts('appointment_starts_at'),
-      next('appointment_starts_at', 'appointment_id'),
-    );
-    return {
-      sql: `SELECT a.id
-            FROM (SELECT DISTINCT appointment_starts_at, appointment_id FROM appointment_segment ${mine}) mine
-            JOIN appointment a ON a.id = mine.appointment_id ${where(...filters)}
-            ORDER BY mine.appointment_starts_at, mine.appointment_id LIMIT ${take}`,
-      values,
-    };
-  }
-  const rest = [...starts('a.starts_at'), ...filters, withPractitioner];
-  // One walk a status, so that a rare one is found at once and a frequent one is not sorted.
-  const walks =
-    bounds.stored && patientId === undefined
-      ? [...new Set(bounds.stored)].map((status) => walk('a.starts_at', `a.status = ${bind(status, 'text')}`, ...rest))
-      : [walk('a.starts_at', ...rest)];
-  return { sql: merge(walks), values };
+  // A patient has few appointments: walking his is better than walking a practitioner's.
+  const along = practitioner && patientId === undefined && !changed ? 'segments' : 'appointments';
+  const [source, startsAt, id] =
+    along === 'segments'
+      ? [
+          'appointment_segment s JOIN appointment a ON a.id = s.appointment_id',
+          's.appointment_starts_at',
+          's.appointment_id',
+        ]
+      : ['appointment a', 'a.starts_at', 'a.id'];
+  const practitionerIs =
+    along === 'segments'
+      ? // His first segment stands for the appointment.
+        `s.practitioner_id = ${practitioner} AND NOT EXISTS (SELECT 1 FROM appointment_segment e
+           WHERE e.appointment_id = s.appointment_id AND e.practitioner_id = s.practitioner_id AND e.position < s.position)`
+      : `EXISTS (SELECT 1 FROM appointment_segment s WHERE s.appointment_id = a.id AND s.practitioner_id = ${practitioner})`;
+  const filters = [
+    from && `${startsAt} >= ${bind(from, 'timestamptz')}`,
+    to && `${startsAt} < ${bind(to, 'timestamptz')}`,
+    practitioner && practitionerIs,
+    patientId && `a.patient_id = ${bind(patientId, 'uuid')}`,
+    wanted && `CASE WHEN ${over} THEN 'expired' ELSE a.status END = ANY(${wanted})`,
+    confirmationStatus && `a.confirmation_status = ${bind(confirmationStatus, 'text')}`,
+  ];
+  const walk = (at: string, ...conditions: string[]): string => {
+    const next = last && `${at} >= ${last.at} AND (${at} > ${last.at} OR ${id} > ${last.id})`;
+    const all = [...conditions, ...filters, next].filter(Boolean);
+    return `(SELECT ${at} AS at, a.id FROM ${source} ${all.length > 0 ? `WHERE ${all.join(' AND ')}` : ''}
+             ORDER BY ${at}, ${id} LIMIT ${take})`;
+  };
+  const walks = (): string[] => {
+    if (between) {
+      const within = (column: string) => `${column} >= ${between.since} AND ${column} <= ${between.until}`;
+      // What somebody has changed, and what time alone has: a hold that is over changed when it was.
+      return [
+        walk('a.updated_at', within('a.updated_at'), `NOT (${over})`),
+        walk('a.expires_at', within('a.expires_at'), over),
+      ];
+    }
+    if (!statuses || patientId !== undefined) return [walk(startsAt)];
+    // A hold that is over is stored as held and listed as expired.
+    const stored = new Set(statuses.includes('expired') ? [...statuses, 'held', 'pending'] : statuses);
+    return [...stored].map((status) => walk(startsAt, `a.status = ${bind(status, 'text')}`));
+  };
+  return { sql: `SELECT id FROM (${walks().join(' UNION ALL ')}) page ORDER BY at, id LIMIT ${take}`, values };
 }

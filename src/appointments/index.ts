@@ -1,4 +1,6 @@
 export { AppointmentsJobsModule } from './appointments.jobs';
 export { AppointmentRepository } from './appointment.repository';
 export { AppointmentsModule } from './appointments.module';
+export { ExpiryService } from './expiry.service';
 export { GUARDED_BOOKING, recordValues } from './booking.sql';
+export { RetentionService } from './retention.service';

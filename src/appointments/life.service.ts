@@ -2,6 +2,8 @@ import { Injectable } from '@nestjs/common';
 import type { EntityManager } from 'typeorm';
 import { type Call, requireVersion } from '../auth';
 import {
+  type BookableService,
+  type Claim,
   DayGate,
   decideClaim,
   decideWindow,
@@ -26,6 +28,7 @@ import {
   decideCancellation,
   decideTransition,
   endOfRequest,
+  type Standing,
   statusAt,
   type TransitionDecision,
 } from './transitions.rules';
@@ -87,30 +90,45 @@ export class LifeService {
       if (origin === 'held' && service?.paymentRequired) throw new Problem('payment_required');
       if (origin === 'held' && !service) throw new Problem('hold_expired', 'The service is not offered any more.');
 
-      const { startsAt, endsAt } = before;
-      const standing =
+      const standing: Standing =
         origin === 'held'
-          ? accepted(service!, startsAt.getTime(), before.asOf)
-          : { status: 'confirmed' as const, expiresAt: null, pendingUntil: null };
-      if (late || (standing.expiresAt && standing.expiresAt.getTime() <= before.asOf)) {
-        if (startsAt.getTime() <= before.asOf) throw new Problem('hold_expired', 'The time itself is over.');
-        await this.rules.check(tx, service!, { ...wishOf(before), held: false });
+          ? accepted(service!, before.startsAt.getTime(), before.asOf)
+          : { status: 'confirmed', expiresAt: null, pendingUntil: null };
+      // A request that nobody could decide on any more, for it would begin before.
+      const over = standing.expiresAt !== null && standing.expiresAt.getTime() <= before.asOf;
+      if (over || (late && before.startsAt.getTime() <= before.asOf)) {
+        throw new Problem('hold_expired', 'The time that was held is over.');
       }
       const claims = await this.ledger.claimsOf(tx, id);
-      if (!(await this.ledger.keep(tx, id, claims, standing.expiresAt))) {
-        // Its time ran out while this waited for a lock, and somebody took it: decide again on that.
-        if (!late) throw new TryAgain('the time of an appointment was over meanwhile');
-        const span = spanOf(service!, startsAt.getTime());
-        span.buffered.end += endsAt.getTime() - span.core.end;
-        span.core.end = endsAt.getTime();
-        const lanes = await this.lanes.lanes(tx, before.serviceId);
-        const own = lanes.filter((lane) => lane.scheduleId === before.segments[0]!.scheduleId);
-        const claim = { organizationId: call.organizationId, holder: id, span, expiresAt: standing.expiresAt };
-        const taken = own.length === 0 || !(await this.ledger.claim(tx, own, claim, claims)).ok;
-        if (taken) throw new Problem('hold_expired');
+      if (late) {
+        if (!(await this.retake(tx, before, service!, standing, claims))) throw new Problem('hold_expired');
+      } else if (!(await this.ledger.keep(tx, id, claims, standing.expiresAt))) {
+        // It ran out while this waited for a lock, and somebody took the time: decide again on that.
+        throw new TryAgain('the time of an appointment was over meanwhile');
       }
       return { before, from, after: standing };
     });
+  }
+
+  /** Claims the time of a hold that is over once more, by the rules of a booking, whether or not its claim is still there. */
+  private async retake(
+    tx: EntityManager,
+    before: FullAppointment,
+    service: BookableService,
+    { expiresAt }: Standing,
+    claims: Claim[],
+  ): Promise<boolean> {
+    await this.rules.check(tx, service, wishOf(before));
+    const { startsAt, endsAt, organizationId, id, segments } = before;
+    // What was agreed on is the appointment's own length; the buffers are the service's.
+    const span = spanOf(
+      { ...service, durationMinutes: (endsAt.getTime() - startsAt.getTime()) / 60_000 },
+      startsAt.getTime(),
+    );
+    const offering = await this.lanes.lanes(tx, service.id);
+    const lanes = offering.filter((lane) => lane.scheduleId === segments[0]!.scheduleId);
+    if (lanes.length === 0) return false;
+    return (await this.ledger.claim(tx, lanes, { organizationId, holder: id, span, expiresAt }, claims)).ok;
   }
 
   /** Cancels, and frees what the appointment occupies: its own claim, never "the slot", which may be somebody else's by then. */

@@ -16,5 +16,6 @@ export { decideClaim, decideWindow, type Span, spanOf } from './ledger.rules';
 export { Ledger } from './ledger.service';
 export { GUARDED_CLAIM, GUARDED_CLAIM_PARAMETERS, guardedClaimValues } from './ledger.sql';
 export { ResourceLanesService } from './resource-lanes.service';
+export type { Claim } from './schedule.entities';
 export { SchedulesService } from './schedules.service';
 export { isBookable, type SeenDay, SlotsService } from './slots.service';

@@ -1,5 +1,5 @@
 export { DemoService } from './demo.service';
 export { examine } from './doctor';
-export { auditLedger } from './ledger.auditor';
+export { audit, auditLedger } from './ledger.auditor';
 export { OperationsModule } from './operations.module';
 export { SetupService } from './setup.service';

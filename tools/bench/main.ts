@@ -8,14 +8,19 @@ import { parseArgs } from 'node:util';
 import { Client as Postgres } from 'pg';
 import { Client } from '../prove/client';
 import { startFresh } from '../prove/install';
+import { measureLists, measureSweep, type Timing } from './records';
 
 /**
  * How fast bookings are: over REST with everything on, against a bare node:http + pg server that sends the same statements.
- * Both take turns in one run on one database, for machines are noisy; the ratio is the figure, the rest is information.
+ * How long lists take among many appointments, and writing down many expiries at once. What is compared takes turns in one
+ * run on one database, for machines are noisy; the ratio is the figure, the rest is information.
  */
 const USAGE = `Usage: npm run bench -- [--connections 16] [--pairs 8] [--seconds 3] [--json FILE]
 
-Bookings per second at distinct times, durable commits, against a bare node:http + pg reference in the same run.`;
+Bookings per second at distinct times, durable commits, against a bare node:http + pg reference in the same run; then pages of
+lists among 150,000 appointments, and the seconds that it takes to write down 10,000 holds that are over.`;
+
+const [APPOINTMENTS, OVERDUE] = [150_000, 10_000];
 
 interface Target {
   name: string;
@@ -66,7 +71,8 @@ async function main(): Promise<void> {
     const clinic = await prepare(
       install.urls[0]!,
       install.apiKey,
-      Math.ceil((connections * pairs * seconds * 400) / (DAYS * SEATS_A_DAY)),
+      // Enough for the overdue ones, too, which take the evenings.
+      Math.max(80, Math.ceil((connections * pairs * seconds * 400) / (DAYS * SEATS_A_DAY))),
     );
     const postgres = new Postgres(install.databaseUrl);
     await postgres.connect();
@@ -103,8 +109,13 @@ async function main(): Promise<void> {
     const { rows } = await postgres.query<{ version: string; commits: string }>(
       `SELECT current_setting('server_version') AS version, current_setting('synchronous_commit') || ', fsync ' || current_setting('fsync') AS commits`,
     );
+    note(`Writing down ${OVERDUE} expiries …`);
+    const sweepSeconds = await measureSweep(postgres, clinic, OVERDUE);
+    note(`Loading ${APPOINTMENTS} appointments and listing them …`);
+    const lists = await measureLists(new Client(0, install.urls[0]!, install.apiKey), postgres, clinic, APPOINTMENTS);
     await postgres.end();
-    report(rounds, { connections, seconds, postgres: rows[0]!.version, commits: rows[0]!.commits }, values.json);
+    const on = { connections, seconds, postgres: rows[0]!.version, commits: rows[0]!.commits };
+    report(rounds, on, sweepSeconds, lists, values.json);
   } finally {
     reference?.kill();
     for (const complaint of await install.close()) note(complaint);
@@ -133,7 +144,9 @@ async function prepare(url: string, apiKey: string, practitioners: number) {
   const service = { name: 'Bench', durationMinutes: MINUTES, practitionerIds: lanes.map((lane) => lane.id) };
   const { id: serviceId } = (await client.must('POST', '/v1/services', { body: service })).body as { id: string };
   const [phone, first] = ['+447700900123', Math.ceil(Date.now() / 86_400_000) * 86_400_000 + 86_400_000];
-  await client.must('POST', '/v1/patients', { body: { phone, name: 'Bench' } });
+  const { id: patientId } = (await client.must('POST', '/v1/patients', { body: { phone, name: 'Bench' } })).body as {
+    id: string;
+  };
   const seats = (function* (): Generator<Seat> {
     for (let seat = 0; seat < SEATS_A_DAY; seat++) {
       for (let day = 0; day < DAYS; day++) {
@@ -153,7 +166,7 @@ async function prepare(url: string, apiKey: string, practitioners: number) {
     });
   }
   client.close();
-  return { organizationId, serviceId, phone, seats };
+  return { organizationId, serviceId, patientId, lanes, phone, seats };
 }
 
 async function startReference(databaseUrl: string, organizationId: string, postgres: Postgres) {
@@ -211,7 +224,13 @@ function post({ url, headers }: Target, agent: http.Agent, body: string): Promis
   });
 }
 
-function report(rounds: Array<[Round, Round]>, on: Record<string, string | number>, file?: string): void {
+function report(
+  rounds: Array<[Round, Round]>,
+  on: Record<string, string | number>,
+  sweepSeconds: number,
+  lists: Timing[],
+  file?: string,
+): void {
   const ratios = rounds.map(([product, bare]) => product.perSecond / bare.perSecond).sort((a, b) => a - b);
   const of = (which: 0 | 1) => {
     const latencies = rounds.flatMap((pair) => pair[which].latencies).sort((a, b) => a - b);
@@ -231,6 +250,8 @@ function report(rounds: Array<[Round, Round]>, on: Record<string, string | numbe
     holdfast: of(0),
     bare: of(1),
     ratio: { median: median(ratios), low: ratios[0]!, high: ratios.at(-1)! },
+    sweep: { overdue: OVERDUE, seconds: sweepSeconds },
+    lists: { appointments: APPOINTMENTS, pages: lists },
   };
   say(
     `Bookings at distinct times, ${on['connections']} connections, PostgreSQL ${on['postgres']}, synchronous_commit ${on['commits']}`,
@@ -244,6 +265,13 @@ function report(rounds: Array<[Round, Round]>, on: Record<string, string | numbe
   say(
     `  ratio                ${middle.toFixed(2)} (${low.toFixed(2)} to ${high.toFixed(2)} over ${ratios.length} pairs), load ${figures.load.join(' ')}`,
   );
+  say(`Writing down ${OVERDUE} expiries that are due at once: ${sweepSeconds.toFixed(1)} s`);
+  say(`Pages of 50 among ${APPOINTMENTS} appointments, and their ratio to reading one row through the same stack`);
+  for (const { name, p50, p95, ratio } of lists) {
+    say(
+      `  ${name.padEnd(30)} p50 ${p50.toFixed(1).padStart(6)} ms   p95 ${p95.toFixed(1).padStart(6)} ms   ratio ${ratio.toFixed(1)}`,
+    );
+  }
   if (file) writeFileSync(file, `${JSON.stringify(figures, null, 2)}\n`);
 }
 
