@@ -5,7 +5,7 @@ import { AppointmentRepository } from './appointment.repository';
 import { recordChanges } from './appointment.sql';
 
 /** Appointments of one transaction: it holds their locks and those of their days, so few enough that nobody waits long. */
-const BATCH = 50;
+const BATCH = 100;
 
 /**
  * Writes down what is so already: that holds and requests are over. Nothing relies on it. It keeps the ledger small, tells
