@@ -142,7 +142,12 @@ describe('bad input is refused with a problem, and nothing is written', () => {
     { name: 'PATCH rooms', method: 'PATCH', path: `/v1/rooms/${ids.room}`, body: { name: 'X' } },
     { name: 'PATCH services', method: 'PATCH', path: `/v1/services/${ids.service}`, body: { name: 'X' } },
     { name: 'PATCH patients', method: 'PATCH', path: `/v1/patients/${ids.patient}`, body: { name: 'X' } },
-    { name: 'POST cancel', method: 'POST', path: `/v1/appointments/${ids.spare}/cancel`, body: { reason: 'X' } },
+    ...['confirm', 'cancel', 'reschedule', 'check-in', 'complete', 'no-show'].map((action) => ({
+      name: `POST ${action}`,
+      method: 'POST',
+      path: `/v1/appointments/${ids.spare}/${action}`,
+      body: { reason: 'X', ...(action === 'reschedule' && { startsAt: inDays(8, '15:00') }) },
+    })),
   ];
   const onEveryWrite = async (send: (write: ReturnType<typeof writes>[number]) => Promise<Answer>) =>
     Object.fromEntries(
@@ -252,7 +257,31 @@ describe('bad input is refused with a problem, and nothing is written', () => {
       ['/mode', [...anything, 'by_owl', 'x'.repeat(41)]],
       ['/notes', [1, 1.5, true, [], {}, ['x'], 'x'.repeat(5001)]],
       ['/metadata', [1, true, [], ['x'], '', 'x', { text: 'x'.repeat(16_400) }]],
-      ['/hold', [true, { seconds: 60 }]],
+      [
+        '/hold',
+        [
+          null,
+          0,
+          1,
+          60,
+          'x',
+          'true',
+          '',
+          [],
+          [true],
+          [{ seconds: 60 }],
+          {},
+          { seconds: 4 },
+          { seconds: 3601 },
+          { seconds: 5.5 },
+          { seconds: '60' },
+          { seconds: null },
+          { seconds: -60 },
+          { seconds: 1e9 },
+          { seconds: 10, x: 1 },
+          { minutes: 1 },
+        ],
+      ],
       ['/status', ['confirmed']],
     ];
     it.each(table)('%s', async (pointer, values) => {

@@ -229,6 +229,13 @@ describe('the clinic', () => {
         name: 'Demo Clinic',
         timeZone: 'Europe/Berlin',
         defaultLocationId: clinic.locations[0]!.id,
+        patientRules: {
+          allowOverlap: true,
+          maxOpenHolds: null,
+          cancellationWindowMinutes: null,
+          lateCancellationRoles: ['practitioner', 'receptionist', 'administrator'],
+          lateCancellationKind: 'late_cancellation',
+        },
         ...dates,
       });
       const location = await make.location();
@@ -244,6 +251,18 @@ describe('the clinic', () => {
       await call('PATCH', '/v1/organization', {
         body: { timeZone: 'Europe/Berlin', defaultLocationId: clinic.locations[0]!.id },
       });
+    });
+
+    it('lets one of two editors win', async () => {
+      for (let round = 0; round < 5; round++) {
+        const etag = (await call('GET', '/v1/organization')).headers.get('etag')!;
+        const edit = (name: string) =>
+          call('PATCH', '/v1/organization', { body: { name }, headers: { 'If-Match': etag } });
+        const answers = await Promise.all([edit('Left'), edit('Right')]);
+        expect(answers.map((answer) => answer.status).sort((a, b) => a - b)).toEqual([200, 412]);
+        const winner = answers.find((answer) => answer.status === 200)!.body;
+        expect((await call('GET', '/v1/organization')).body).toEqual(winner);
+      }
     });
 
     it('never keeps a default location that is gone', async () => {
@@ -577,6 +596,43 @@ describe('the clinic', () => {
       const free = await patch({ paymentRequired: false, price: null, slotIntervalMinutes: 5 });
       expect(free.body).toMatchObject({ paymentRequired: false, price: null, slotIntervalMinutes: 5 });
       expect((await patch({ slotIntervalMinutes: null })).body.slotIntervalMinutes).toBeNull();
+    });
+
+    it('are changed by one of two editors, and nothing is left of the other', async () => {
+      const [one, two, three] = [await make.practitioner(), await make.practitioner(), await make.practitioner()];
+      const offeredBy = async (id: string) =>
+        (await sql('SELECT practitioner_id AS id FROM service_practitioner WHERE service_id = $1', [id])).map(
+          (row) => row.id,
+        );
+      for (let round = 0; round < 6; round++) {
+        const { body } = await post({ practitionerIds: [one.id] });
+        const edit = (fields: object) =>
+          call('PATCH', `/v1/services/${body.id}`, { body: fields, headers: { 'If-Match': '"1"' } });
+        const answers = await Promise.all([
+          edit({ practitionerIds: [two.id, three.id], name: 'Two' }),
+          edit({ practitionerIds: [three.id], name: 'Three' }),
+        ]);
+        expect(answers.map((answer) => answer.status).sort((a, b) => a - b)).toEqual([200, 412]);
+        const winner = answers.find((answer) => answer.status === 200)!.body;
+        const read = await call('GET', `/v1/services/${body.id}`);
+        expect([read.headers.get('etag'), read.body]).toEqual(['"2"', winner]);
+        expect(new Set(await offeredBy(body.id))).toEqual(new Set(winner.practitionerIds));
+        const before = await contentsOf(sql);
+        const stale = await edit({ practitionerIds: [one.id], segments: [], durationMinutes: 5, name: 'Late' });
+        expect(problemOf(stale)).toEqual(problem(412, 'version_stale'));
+        expect(await contentsOf(sql)).toEqual(before);
+      }
+    });
+
+    it('tell who edits an old version that first, whatever his change would make of the new one', async () => {
+      const { body } = await post({});
+      const segments = [{ name: 'Talk', durationMinutes: 30, practitionerIds: [practitioner.id] }];
+      const path = `/v1/services/${body.id}`;
+      const headers = { 'If-Match': '"1"' };
+      const parted = await call('PATCH', path, { body: { practitionerIds: [], segments }, headers });
+      expect(parted.status).toBe(200);
+      const late = await call('PATCH', path, { body: { practitionerIds: [practitioner.id] }, headers });
+      expect(problemOf(late)).toEqual(problem(412, 'version_stale'));
     });
 
     it('a change of who offers them is seen at once', async () => {

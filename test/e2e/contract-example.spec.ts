@@ -28,12 +28,28 @@ describe('what a client writes from the contract', () => {
     expect([booked.status, booked.body.metadata, booked.body.mode]).toEqual([201, {}, 'in_person']);
   });
 
-  it('is refused where it asks for a hold, which this release has not', async () => {
-    const answer = await clinic.call('POST', '/v1/appointments', { body: { ...example(), hold: true } });
-    expect([answer.status, answer.body.errors]).toEqual([
-      400,
-      [{ pointer: '/hold', detail: 'can only be false in this release' }],
-    ]);
+  it('is held where it asks for a hold, and then confirmed', async () => {
+    const later = { ...example(), startsAt: `${workday()}T10:00:00+01:00` };
+    const held = await clinic.call('POST', '/v1/appointments', { body: { ...later, hold: true } });
+    expect([held.status, held.body.status, held.body.holdExpiresAt]).toEqual([201, 'held', expect.any(String)]);
+    const path = `/v1/appointments/${held.body.id}/confirm`;
+    const confirmed = await clinic.call('POST', path, { headers: { 'If-Match': held.headers.get('etag')! } });
+    expect([confirmed.status, confirmed.body.status, confirmed.headers.get('etag')]).toEqual([200, 'confirmed', '"2"']);
+  });
+
+  it('finds the services of the demo clinic by their keys, and in each what its booking becomes', async () => {
+    const booked: Record<string, string> = {};
+    for (const [index, { id, key }] of clinic.services.entries()) {
+      const startsAt = `${workday()}T${10 + index}:00:00Z`;
+      const body = { ...example(), serviceId: id, startsAt };
+      booked[key] = (await clinic.call('POST', '/v1/appointments', { body })).body.status;
+    }
+    expect(booked).toMatchObject({
+      consultation: 'confirmed',
+      'follow-up': 'confirmed',
+      approval: 'pending',
+      paid: 'held',
+    });
   });
 
   it('may rename a service whose last practitioner has left, and is told why nobody can be booked', async () => {

@@ -36,6 +36,14 @@ const DAMAGE: Array<[check: string, sql: string]> = [
     `UPDATE claim SET holder = (SELECT id FROM appointment WHERE status = 'cancelled')`,
   ],
   [
+    'every occupying appointment has exactly its claims, and every claim its appointment',
+    `UPDATE claim SET expires_at = now() + interval '1 h'`,
+  ],
+  [
+    'every occupying appointment has exactly its claims, and every claim its appointment',
+    `UPDATE appointment SET status = 'held', expires_at = now() + interval '1 h' WHERE status = 'confirmed'`,
+  ],
+  [
     'every day row covers its day, is open by its rules and taken by its claims',
     `UPDATE schedule_day SET taken = '{}' WHERE NOT isempty(taken)`,
   ],
@@ -122,7 +130,7 @@ describe('what prove checks in the database', () => {
 
   /** One booking that stays, one that is cancelled, at the same time. */
   async function bookAndCancel(): Promise<History> {
-    const limits = { rounds: 1, until: Infinity, signal: new AbortController().signal };
+    const limits = { rounds: 1, fresh: false, until: Infinity, signal: new AbortController().signal };
     const judge = async () => ({ made: 0, findings: [] });
     const storm = STORMS[0]!;
     const figures = new Figures(storm.name, storm.title, 1);

@@ -2,12 +2,14 @@ import { spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { STORMS } from '../../tools/prove/storms';
 import { type Offence, OFFENCES, startStandIn } from '../plants/stand-in';
 import { seedClinic, startApp, type TestApp } from '../support/app';
 import { createTestDatabase } from '../support/database';
 
 const ROOT = path.resolve(__dirname, '../..');
-const NO_LOCK = ['--app-require', path.join(ROOT, 'test/plants/no-lock.cjs')];
+const plant = (name: string) => ['--app-require', path.join(ROOT, `test/plants/${name}.cjs`)];
+const NO_LOCK = plant('no-lock');
 // The primary key refuses equal starts; without it and the exclusion constraint nothing is refused.
 const NO_CONSTRAINT = [
   '--sql-after-start',
@@ -19,7 +21,14 @@ interface Run {
   stdout: string;
   stderr: string;
   report: {
-    storms: Array<{ storm: string; clients: number; rounds: number; winners: number; serverErrors: number }>;
+    storms: Array<{
+      storm: string;
+      clients: number;
+      rounds: number;
+      winners: number;
+      serverErrors: number;
+      answers: Record<string, number>;
+    }>;
     notRun: unknown[];
     notChecked: Array<{ check: string }>;
     violations: Array<{ storm: string; check: string; examples: string[] }>;
@@ -53,6 +62,9 @@ async function prove(options: string[], environment: NodeJS.ProcessEnv = {}): Pr
 const SHORT = ['--clients', '20', '--rounds', '4'];
 const AUDITED = "the app's own auditor finds nothing: every day row is equal to its sources, the constraint is there";
 const DAY_ROWS = 'every day row covers its day, is open by its rules and taken by its claims';
+const CLAIMS = 'every occupying appointment has exactly its claims, and every claim its appointment';
+const VERSIONS = 'every acknowledged change made a version of its own, the next one, based on the one in If-Match';
+const ACKNOWLEDGED = 'every acknowledged booking is there, as it was acknowledged';
 const OVERLAPS = [
   'no two acknowledged bookings held overlapping time at once',
   'no two occupying appointments of a practitioner overlap',
@@ -67,8 +79,19 @@ describe('prove against a fresh install', () => {
     expect(run.exitCode).toBe(0);
     expect(run.report.notRun).toEqual([]);
     expect(run.report.notChecked).toEqual([]);
-    expect(new Set(run.report.storms.map(({ storm }) => storm)).size).toBe(8);
-    for (const figures of run.report.storms) expect(figures).toMatchObject({ rounds: 4, serverErrors: 0 });
+    const names = [...new Set(run.report.storms.map(({ storm }) => storm))];
+    expect(names).toEqual(STORMS.map(({ name }) => name));
+    for (const figures of run.report.storms) {
+      const { rounds = Infinity } = STORMS.find(({ name }) => name === figures.storm)!.defaults;
+      expect(figures).toMatchObject({ rounds: Math.min(4, rounds), serverErrors: 0 });
+    }
+    // Each of the life's races was seen with both of its ends.
+    const answersOf = (name: string) => Object.keys(run.report.storms.find(({ storm }) => storm === name)!.answers);
+    expect(answersOf('hold-expiry')).toEqual(expect.arrayContaining(['confirmed', 'hold_expired', 'slot_taken']));
+    expect(answersOf('reschedule')).toEqual(expect.arrayContaining(['rescheduled', 'cancelled', 'slot_taken']));
+    expect(answersOf('two-admins')).toEqual(expect.arrayContaining(['confirmed', 'cancelled', 'invalid_transition']));
+    expect(answersOf('one-etag')).toEqual(expect.arrayContaining(['confirmed', 'rescheduled', 'version_stale']));
+    expect(answersOf('sweeper')).toEqual(expect.arrayContaining(['swept', 'rescheduled', 'cancelled']));
     const oneSlot = run.report.storms.filter(({ storm }) => storm === 'one-slot');
     expect(oneSlot.map(({ clients, winners }) => [clients, winners])).toEqual([
       [10, 4],
@@ -84,8 +107,10 @@ describe('prove against Holdfast with a protection taken away', () => {
   });
   afterAll(() => database.drop());
   // Beside DATABASE_URL prove makes a database of its own, whose schema it may damage.
-  const proveWithout = (plants: string[], storms: string) =>
-    prove(['--clients', '20', '--rounds', '8', '--storms', storms, ...plants], { DATABASE_URL: database.url });
+  const proveWithout = (plants: string[], storms: string, { clients = '20', rounds = '8' } = {}) =>
+    prove(['--clients', clients, '--rounds', rounds, '--storms', storms, ...plants], { DATABASE_URL: database.url });
+  const brokenIn = ({ report }: Run, storm: string) =>
+    report.violations.filter((violation) => violation.storm.startsWith(`${storm} `)).map(({ check }) => check);
 
   it('without the constraint: the lock keeps everything right, and the auditor misses the constraint', async () => {
     const run = await proveWithout(NO_CONSTRAINT, 'one-slot,overlapping,any-practitioner,two-processes');
@@ -108,6 +133,50 @@ describe('prove against Holdfast with a protection taken away', () => {
     const run = await proveWithout([...NO_LOCK, ...NO_CONSTRAINT], 'one-slot,overlapping,any-practitioner');
     for (const check of OVERLAPS) expect(run.broken).toContain(check);
     expect(run.broken).toContain('as many winners as there is room, no more and no fewer');
+    expect(run.exitCode).toBe(1);
+  }, 300_000);
+
+  it("without an appointment's lock: what two do to it at once is done twice, by the sweeper too", async () => {
+    const storms = 'reschedule,two-admins,one-etag,sweeper';
+    const run = await proveWithout(plant('no-appointment-lock'), storms, { clients: '32', rounds: '3' });
+    for (const storm of storms.split(',')) {
+      expect([storm, ...brokenIn(run, storm)]).toEqual(expect.arrayContaining([VERSIONS, ACKNOWLEDGED]));
+    }
+    expect(brokenIn(run, 'two-admins')).toContain(
+      'of several who confirm one request, one is served, and one of those who cancel it',
+    );
+    expect(brokenIn(run, 'one-etag')).toContain(
+      'of all changes under one ETag one is served, and all others are told 412 version_stale',
+    );
+    expect(run.exitCode).toBe(1);
+  }, 300_000);
+
+  it('without an end of holds: they block whoever comes after it', async () => {
+    const run = await proveWithout(plant('holds-never-end'), 'hold-expiry', { rounds: '2' });
+    expect(run.broken).toContain('a hold past its time blocks nobody');
+    expect(run.broken).toContain('every slot_taken had somebody who may have held the time');
+    expect(run.exitCode).toBe(1);
+  }, 300_000);
+
+  it('without taking the time again: a late confirm sells it twice', async () => {
+    const run = await proveWithout(plant('late-confirms-take-nothing'), 'hold-expiry,sweeper', { rounds: '2' });
+    for (const storm of ['hold-expiry', 'sweeper']) {
+      const checks = ['no two acknowledged bookings held overlapping time at once', CLAIMS];
+      expect(brokenIn(run, storm)).toEqual(expect.arrayContaining(checks));
+    }
+    expect(run.exitCode).toBe(1);
+  }, 300_000);
+
+  it('without giving the old time up: what is moved has both', async () => {
+    const run = await proveWithout(plant('keeps-the-old-time'), 'reschedule', { rounds: '2' });
+    const checks = ['every slot_taken had somebody who may have held the time', CLAIMS];
+    expect(brokenIn(run, 'reschedule')).toEqual(expect.arrayContaining(checks));
+    expect(run.exitCode).toBe(1);
+  }, 300_000);
+
+  it('without one order of locks: what is moved in both directions at once deadlocks', async () => {
+    const run = await proveWithout(plant('locks-in-any-order'), 'reschedule', { rounds: '2' });
+    expect(run.broken).toContain('no deadlocks');
     expect(run.exitCode).toBe(1);
   }, 300_000);
 });
@@ -171,6 +240,46 @@ const CAUGHT: Record<Offence, [storm: string, check: string]> = {
   ],
   'has holes in the history': ['one-slot', 'the history leads from version 1 to the present version and status'],
   'leaves the test location behind': ['one-slot', 'the test location was removed'],
+  'lets holds block past their time': ['hold-expiry', 'a hold past its time blocks nobody'],
+  'ends holds too early': ['hold-expiry', 'no two acknowledged bookings held overlapping time at once'],
+  'confirms a hold whose time somebody else has': [
+    'hold-expiry',
+    'no two acknowledged bookings held overlapping time at once',
+  ],
+  'refuses every late confirm': [
+    'hold-expiry',
+    'every hold_expired came after the end of the hold, and had somebody who may have held the time',
+  ],
+  'shows holds past their time as held': ['hold-expiry', 'a hold past its time reads as expired'],
+  'keeps the old time of what it moves': ['reschedule', 'every slot_taken had somebody who may have held the time'],
+  'loses the new time of what it moves': ['reschedule', 'no two acknowledged bookings held overlapping time at once'],
+  'moves in name only': ['reschedule', 'every acknowledged booking is there, as it was acknowledged'],
+  'moves what is cancelled': ['reschedule', 'every acknowledged change was allowed in the status before it'],
+  'confirms as often as it is asked to': [
+    'two-admins',
+    'of several who confirm one request, one is served, and one of those who cancel it',
+  ],
+  'does not say what came before': [
+    'two-admins',
+    'whoever came too late is told invalid_transition, and the status that came before',
+  ],
+  'says that something else came before': [
+    'two-admins',
+    'every invalid_transition names a status that the appointment may have had, and that does not allow it',
+  ],
+  'changes old versions': [
+    'one-etag',
+    'of all changes under one ETag one is served, and all others are told 412 version_stale',
+  ],
+  'refuses present versions as stale': [
+    'one-etag',
+    'every version_stale had somebody who may have made another version',
+  ],
+  'raises the version twice': [
+    'one-etag',
+    'every acknowledged change made a version of its own, the next one, based on the one in If-Match',
+  ],
+  'expires what was confirmed': ['sweeper', 'every acknowledged booking is there, as it was acknowledged'],
 };
 
 describe('prove against a small imitation of Holdfast', () => {
@@ -185,7 +294,7 @@ describe('prove against a small imitation of Holdfast', () => {
 
   it('that does nothing wrong, finds nothing', async () => {
     expect(await proveStandIn(undefined, SHORT)).toMatchObject({ exitCode: 0, report: { violations: [] } });
-  });
+  }, 300_000);
 
   it('repeats the storms with other choices until the minutes are over', async () => {
     const options = ['--clients', '10', '--rounds', '1', '--storms', 'one-slot', '--minutes', '0.1'];
@@ -197,7 +306,8 @@ describe('prove against a small imitation of Holdfast', () => {
   it.each(OFFENCES.map((offence) => [offence, ...CAUGHT[offence]] as const))(
     'that %s, turns red in the storm %s: %s',
     async (offence, storm, check) => {
-      const run = await proveStandIn(offence, ['--clients', '20', '--rounds', '6', '--storms', storm]);
+      const rounds = ['hold-expiry', 'sweeper'].includes(storm) ? '2' : '6';
+      const run = await proveStandIn(offence, ['--clients', '20', '--rounds', rounds, '--storms', storm]);
       expect(run.broken).toContain(check);
       expect(run.exitCode).toBe(1);
     },

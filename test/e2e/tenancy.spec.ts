@@ -91,7 +91,7 @@ describe('two organizations', () => {
   /** A body that each write would take, with ids of these owners. */
   const bodyFor = ({ method, path }: Operation, ids: Owned): object | undefined => {
     const bodies: Record<string, object> = {
-      'PATCH /v1/organization': { defaultLocationId: ids.locations },
+      'PATCH /v1/organization': { defaultLocationId: ids.locations, patientRules: { maxOpenHolds: 1000 } },
       'POST /v1/locations': { name: 'X', timeZone: 'Europe/Berlin' },
       'PATCH /v1/locations/{id}': { name: 'X' },
       'POST /v1/practitioners': { name: 'X', locationId: ids.locations },
@@ -113,7 +113,12 @@ describe('two organizations', () => {
         patientId: ids.patients,
         startsAt: inDays(11, '08:00'),
       },
+      'POST /v1/appointments/{id}/confirm': { reason: 'X' },
       'POST /v1/appointments/{id}/cancel': { reason: 'X' },
+      'POST /v1/appointments/{id}/reschedule': { startsAt: inDays(11, '10:00'), practitionerId: ids.practitioners },
+      'POST /v1/appointments/{id}/check-in': { reason: 'X' },
+      'POST /v1/appointments/{id}/complete': { reason: 'X' },
+      'POST /v1/appointments/{id}/no-show': { reason: 'X' },
       'POST /v1/api-keys': { name: 'X' },
     };
     return bodies[`${method} ${path}`];

@@ -18,7 +18,7 @@ describe('the catalog', () => {
   let clinic: Clinic;
   let other: { organizationId: string; apiKey: string };
   let stage: Stage;
-  let roles: { app: string; system: string };
+  let roles: { app: string; system: string; retention: string };
   const open: Session[] = [];
   beforeAll(async () => {
     app = await startApp({ databasePoolSize: 4 });
@@ -30,7 +30,11 @@ describe('the catalog', () => {
        WHERE polrelid = 'appointment'::regclass`,
     );
     const role = (policy: string) => rows.find((row) => row.policy === policy)!.role;
-    roles = { app: role('organization_isolation'), system: role('system_access') };
+    roles = {
+      app: role('organization_isolation'),
+      system: role('system_access'),
+      retention: role('retention_access'),
+    };
     const start = `${workday()}T10:00:00Z`;
     const booked = await clinic.call('POST', '/v1/appointments', {
       headers: { 'Idempotency-Key': 'so that every table has a row' },
@@ -80,7 +84,7 @@ describe('the catalog', () => {
   }
 
   /** A session as a role of the product, in a transaction, with an organization or with none. */
-  async function as(kind: 'app' | 'system', organizationId?: string): Promise<Session> {
+  async function as(kind: keyof typeof roles, organizationId?: string): Promise<Session> {
     const session = await stage.session();
     open.push(session);
     await session.run('BEGIN');
@@ -115,9 +119,9 @@ describe('the catalog', () => {
                  CASE relname WHEN 'organization' THEN 'id' ELSE 'organization_id' END))
            -- Permissive policies add up: a second one for the same role would open what the first one closes.
            AND NOT EXISTS (SELECT 1 FROM pg_policy p WHERE polrelid = c.oid AND polname <> 'organization_isolation'
-             AND polroles <> ARRAY[$2::regrole::oid]))
+             AND polroles <> ARRAY[$2::regrole::oid] AND polroles <> ARRAY[$3::regrole::oid]))
          ORDER BY relname`,
-        [quoted(roles.app), quoted(roles.system)],
+        [quoted(roles.app), quoted(roles.system), quoted(roles.retention)],
       );
       return rows.map((row) => row.name).filter((name) => !(name in EXEMPT));
     };
@@ -126,6 +130,45 @@ describe('the catalog', () => {
       expect(await openTables()).toEqual([]);
       for (const name of Object.keys(EXEMPT)) expect(await tables()).toContain(name);
     });
+
+    /** All that the role that prunes is granted, and what its policies make of it. */
+    const retentionMay = async (): Promise<string[]> => {
+      const rows = await stage.look<{ what: string }>(
+        `WITH role AS (SELECT $1::regrole::oid AS oid),
+         tables AS (SELECT oid, relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p'))
+         SELECT relname || ': ' || string_agg(privilege, ', ' ORDER BY privilege) AS what FROM (
+           SELECT relname, privilege FROM role, tables t,
+             unnest('{SELECT,INSERT,UPDATE,DELETE,TRUNCATE,REFERENCES,TRIGGER}'::text[]) AS privilege
+           WHERE has_table_privilege(role.oid, t.oid, privilege)
+           UNION ALL
+           SELECT relname, privilege || ' of ' || attname FROM role, tables t JOIN pg_attribute a ON a.attrelid = t.oid AND attnum > 0,
+             unnest('{SELECT,INSERT,UPDATE,REFERENCES}'::text[]) AS privilege
+           WHERE has_column_privilege(role.oid, t.oid, attnum, privilege) AND NOT has_table_privilege(role.oid, t.oid, privilege)
+         ) granted GROUP BY relname
+         UNION ALL
+         SELECT format('%s: policy %s for %s, using %s, check %s', relname, polname,
+                       CASE polcmd WHEN '*' THEN 'all' WHEN 'r' THEN 'select' WHEN 'w' THEN 'update' WHEN 'd' THEN 'delete' ELSE polcmd::text END,
+                       pg_get_expr(polqual, polrelid), coalesce(pg_get_expr(polwithcheck, polrelid), 'none'))
+         FROM role, pg_policy p JOIN tables t ON t.oid = polrelid WHERE role.oid = ANY(polroles)
+         ORDER BY 1`,
+        [quoted(roles.retention)],
+      );
+      return rows.map((row) => row.what.replace(/\s+/g, ' ')).sort();
+    };
+    // The floors that hold whatever the settings say: a day for history and answers, and no appointment but an expired one.
+    // What it may lock it may not change, for no row passes the check.
+    const RETENTION = [
+      'appointment: DELETE, SELECT, UPDATE of version',
+      "appointment: policy retention_access for delete, using (status = 'expired'::text), check none",
+      "appointment: policy retention_locks for update, using (status = 'expired'::text), check false",
+      'appointment: policy retention_sees for select, using true, check none',
+      'appointment_history: DELETE, SELECT',
+      "appointment_history: policy retention_access for all, using (at < (now() - '1 day'::interval)), check none",
+      'appointment_segment: DELETE, SELECT',
+      "appointment_segment: policy retention_access for all, using (EXISTS ( SELECT 1 FROM appointment a WHERE ((a.id = appointment_segment.appointment_id) AND (a.status = 'expired'::text)))), check none",
+      'idempotency_key: DELETE, SELECT',
+      "idempotency_key: policy retention_access for all, using (created_at < (now() - '24:00:00'::interval)), check none",
+    ];
 
     const scratch = 'CREATE TABLE scratch (organization_id uuid NOT NULL)';
     const policy = (roleOf: string, using = `NULLIF(current_setting('holdfast.organization_id', true), '')::uuid`) =>
@@ -140,6 +183,28 @@ describe('the catalog', () => {
       ['with one more policy that opens it', () => `${scratch}; ${enable}; ${policy(quoted(roles.app))}; CREATE POLICY also ON scratch TO ${quoted(roles.app)} USING (true)`], // prettier-ignore
     ])('is missed on a table %s', async (_, offence) => {
       expect(await planted(offence(), openTables, 'DROP TABLE scratch')).toEqual(['scratch']);
+    });
+
+    it('lets the role that prunes do what is written here, and nothing else', async () => {
+      expect(await retentionMay()).toEqual(RETENTION);
+    });
+
+    it.each([
+      ['may see one more table', 'CREATE POLICY also ON patient FOR SELECT TO % USING (true); GRANT SELECT ON patient TO %'],
+      ['may delete what has not expired', 'CREATE POLICY also ON appointment FOR DELETE TO % USING (true)'],
+      ['may delete answers at any age', 'ALTER POLICY retention_access ON idempotency_key USING (true)'],
+      ['may delete history at any age', 'ALTER POLICY retention_access ON appointment_history USING (true)'],
+      ['may write what it locks', 'ALTER POLICY retention_locks ON appointment WITH CHECK (true)'],
+      ['may insert', 'GRANT INSERT ON appointment_history TO %'],
+      ['may update another column', 'GRANT UPDATE (status) ON appointment TO %'],
+    ])('is missed when the role that prunes %s', async (_, offence) => {
+      await stage.look('BEGIN');
+      try {
+        await stage.look(offence.replaceAll('%', quoted(roles.retention)));
+        expect(await retentionMay()).not.toEqual(RETENTION);
+      } finally {
+        await stage.look('ROLLBACK');
+      }
     });
 
     it('shows no row at all while no organization is set', async () => {
@@ -224,11 +289,11 @@ describe('the catalog', () => {
            ('is a member of another role', EXISTS (SELECT 1 FROM pg_auth_members WHERE member = r.oid)),
            ('creates in the schema', has_schema_privilege(r.oid, 'public', 'CREATE')),
            ('changes history', has_any_column_privilege(r.oid, 'appointment_history', 'UPDATE')
-                            OR has_table_privilege(r.oid, 'appointment_history', 'DELETE')),
+                            OR has_table_privilege(r.oid, 'appointment_history', 'DELETE') AND rolname <> $2),
            ('truncates', EXISTS (SELECT 1 FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
                                  AND has_table_privilege(r.oid, c.oid, 'TRUNCATE')))
          ) AS check_of (what, found) WHERE found AND rolname = ANY($1) ORDER BY 1`,
-        [[roles.app, roles.system]],
+        [Object.values(roles), roles.retention],
       );
       return rows.map((row) => row.offence);
     };
@@ -243,7 +308,7 @@ describe('the catalog', () => {
       ['changes history', (role: string) => `GRANT UPDATE ON appointment_history TO ${role}`],
       ['truncates', (role: string) => `GRANT TRUNCATE ON claim TO ${role}`],
     ])('are missed when one %s', async (what, offence) => {
-      for (const role of [roles.app, roles.system]) {
+      for (const role of Object.values(roles)) {
         await stage.look('BEGIN');
         try {
           await stage.look(offence(quoted(role)));
@@ -263,6 +328,15 @@ describe('the catalog', () => {
         const session = await as(kind, clinic.organizationId);
         await expect(session.run(sql)).rejects.toMatchObject({ code: '42501' });
       }
+    });
+
+    it('cannot change history, nor delete the history of today (retention)', async () => {
+      for (const sql of [`UPDATE appointment_history SET reason = 'another'`, 'TRUNCATE appointment_history']) {
+        const session = await as('retention');
+        await expect(session.run(sql)).rejects.toMatchObject({ code: '42501' });
+      }
+      const session = await as('retention');
+      expect(await session.run('DELETE FROM appointment_history RETURNING version')).toEqual([]);
     });
 
     it('makes organizations as the system alone', async () => {

@@ -41,6 +41,7 @@ describe('the ledger', () => {
     who?: number;
     at: string;
     service?: 'consultation' | 'follow-up';
+    hold?: boolean;
     headers?: Record<string, string>;
   }
   const book = (wish: Wish): Promise<Answer> =>
@@ -49,6 +50,7 @@ describe('the ledger', () => {
       body: {
         serviceId: clinic.services.find((each) => each.key === (wish.service ?? 'consultation'))!.id,
         startsAt: wish.at,
+        hold: wish.hold ?? false,
         ...(wish.who === undefined ? {} : { practitionerId: clinic.practitioners[wish.who]!.id }),
         patient: { phone: `+49151${20_000_000 + callers++}` },
       },
@@ -430,13 +432,13 @@ describe('the ledger', () => {
   });
 
   describe('a hold', () => {
-    /** A hold as the ledger knows it, `seconds` from expiring by the database's clock. */
+    /** A hold that is `seconds` from its end by the database's clock. */
     const hold = async (start: string, seconds: number): Promise<string> => {
-      const { body } = await book({ who: 6, at: start });
+      const { status, body } = await book({ who: 6, at: start, hold: true });
+      expect([status, body.status]).toEqual([201, 'held']);
       await stage.look(
-        `WITH held AS (UPDATE claim SET expires_at = clock_timestamp() + make_interval(secs => $2) WHERE holder = $1 RETURNING expires_at),
-              line AS (UPDATE appointment_history SET to_status = 'held' WHERE appointment_id = $1)
-         UPDATE appointment SET status = 'held', expires_at = (SELECT expires_at FROM held) WHERE id = $1`,
+        `WITH held AS (UPDATE claim SET expires_at = clock_timestamp() + make_interval(secs => $2) WHERE holder = $1 RETURNING expires_at)
+         UPDATE appointment SET expires_at = (SELECT expires_at FROM held) WHERE id = $1`,
         [body.id, seconds],
       );
       return body.id;
@@ -473,11 +475,16 @@ describe('the ledger', () => {
       const booking = book({ who: 6, at: at(day, '10:00') });
       await stage.waiting(1);
       await confirm.run('UPDATE claim SET expires_at = NULL WHERE holder = $1', [held]);
+      await confirm.run(
+        `WITH line AS (INSERT INTO appointment_history (organization_id, appointment_id, version, action, from_status, to_status, actor, channel)
+                       SELECT organization_id, id, 2, 'confirm', 'held', 'confirmed', 'test', 'api' FROM appointment WHERE id = $1)
+         UPDATE appointment SET status = 'confirmed', version = 2, expires_at = NULL WHERE id = $1`,
+        [held],
+      );
       await confirm.run('COMMIT');
 
       expect(await booking).toMatchObject({ status: 409, body: { code: 'slot_taken' } });
       expect(await claimsOf(held)).toHaveLength(1);
-      await stage.look(`UPDATE appointment SET expires_at = NULL WHERE id = $1`, [held]);
       expect(await audit(6)).toEqual([]);
     });
 
@@ -585,7 +592,10 @@ describe('the auditor', () => {
     ['a claim elsewhere', `UPDATE claim SET starts_at = starts_at - interval '1 hour', ends_at = starts_at, core_starts_at = starts_at - interval '1 hour', core_ends_at = starts_at`, ['day_row_taken', 'appointment_without_claim']], // prettier-ignore
     ['a missing constraint', 'ALTER TABLE claim DROP CONSTRAINT claim_no_overlap', ['constraint']],
     ['overlapping claims', `ALTER TABLE claim DROP CONSTRAINT claim_no_overlap; ${anotherClaim(`starts_at + interval '15 minutes'`, 'ends_at', 'holder')}`, ['constraint', 'overlapping_claims']], // prettier-ignore
-    ['a hole in the history', `DELETE FROM appointment_history WHERE appointment_id = '%'`, ['history']],
+    ['a claim that ends at another time', `UPDATE claim SET expires_at = now() + interval '1 hour' WHERE holder = '%'`, ['expiry']], // prettier-ignore
+    ['a history that is gone before its time', `DELETE FROM appointment_history WHERE appointment_id = '%'`, ['history']],
+    ['a history that is gone in part', `UPDATE appointment SET version = 2, updated_at = '2001-01-01' WHERE id = '%'; UPDATE appointment_history SET version = 2 WHERE appointment_id = '%'`, ['history']], // prettier-ignore
+    ['no history that was pruned whole, long after', `UPDATE appointment SET updated_at = '2001-01-01' WHERE id = '%'; DELETE FROM appointment_history WHERE appointment_id = '%'`, []], // prettier-ignore
     ['a version without its line', `UPDATE appointment SET version = version + 1 WHERE id = '%'`, ['history']],
     ['a status without its line', `UPDATE appointment SET status = 'checked_in' WHERE id = '%'`, ['history']],
   ])('reports %s', async (_, offence, findings) => {

@@ -1,4 +1,6 @@
 import { Client } from 'pg';
+import { AppointmentRepository } from '../../src/appointments';
+import { Cursors, Database } from '../../src/platform';
 import { type Answer, addOrganization, type Clinic, seedClinic, startApp, type TestApp } from '../support/app';
 import { openClient } from '../support/database';
 
@@ -20,7 +22,18 @@ const MOST = 3_000;
 /** What of a plan's node counts as read, per loop. */
 const READ = ['Actual Rows', 'Rows Removed by Filter', 'Rows Removed by Index Recheck'] as const;
 
+/** A page of a list reads what it shows, a few rows around it, and no more pages of memory than this. */
+const MOST_BUFFERS = 2_500;
+
+/** Nothing is sorted that is longer than a few pages of a list. */
+const MOST_SORTED = 1_000;
+
+/** Days ahead that are fully booked, and days past that were. */
 const DAYS = 60;
+const PAST = 140;
+
+/** From this day on, some of the time ahead is held, asked for or given back. */
+const UNDECIDED = 45;
 
 /** A statement as the product sent it, with the opening of its transaction: role, organization, time-outs. */
 interface Statement {
@@ -38,6 +51,8 @@ interface PlanNode {
   'Rows Removed by Filter'?: number;
   'Rows Removed by Index Recheck'?: number;
   'Actual Loops'?: number;
+  'Shared Hit Blocks'?: number;
+  'Shared Read Blocks'?: number;
   Plans?: PlanNode[];
 }
 
@@ -90,7 +105,7 @@ describe('the plans of hot queries', () => {
     } as never;
   }
 
-  /** Two organizations of 30 practitioners, fully booked for 60 days but for the last half hour of each day. */
+  /** Two organizations of 30 practitioners, fully booked for 200 days but for the last half hour of each day ahead. */
   async function fill(organizations: string[]): Promise<void> {
     const id = (kind: string, ...of: string[]) => `md5('${kind}' || ${of.join(` || '/' || `)})::uuid`;
     const [service, schedule, practitioner] = [
@@ -100,7 +115,7 @@ describe('the plans of hot queries', () => {
     ];
     const [appointment, patient] = [
       id('appointment', 'o', 'n', 'd', 'k'),
-      id('patient', 'o', '(n * 900 + d * 15 + k) % 10000'),
+      id('patient', 'o', '(n * 3000 + (d + 1000) * 15 + k) % 10000'),
     ];
     // What the appointments are for; the other service has none.
     const usual = id('usual', 'o', 'n % 10');
@@ -109,7 +124,16 @@ describe('the plans of hot queries', () => {
     const at = (time: string) => `(${day} + time '${time}') AT TIME ZONE 'UTC'`;
     const start = `${at('09:00')} + k * interval '30 minutes'`;
     const end = `${start} + interval '30 minutes'`;
-    const slots = `${lanes}, generate_series(1, ${DAYS}) AS d, generate_series(0, 14) AS k`;
+    const slots = `${lanes}, generate_series(${-PAST}, ${DAYS}) AS d, generate_series(0, 14) AS k`;
+    // What time has made of those behind us, and what is not decided of those far ahead.
+    const dice = `(abs(n * 7919 + d * 1049 + k * 613) % 200)`;
+    const status = `CASE WHEN d < 0 AND ${dice} < 20 THEN 'cancelled' WHEN d < 0 AND ${dice} < 30 THEN 'no_show' WHEN d < 0 AND ${dice} < 40 THEN 'expired'
+      WHEN d < 0 THEN 'completed' WHEN d < ${UNDECIDED} OR k % 5 = 3 THEN 'confirmed' WHEN k % 5 = 0 THEN 'held' WHEN k % 5 = 1 THEN 'pending'
+      WHEN k % 5 = 2 THEN 'checked_in' ELSE 'cancelled' END`;
+    const occupies = `d >= 0 AND ${status} <> 'cancelled'`;
+    const expiresAt = `CASE WHEN ${status} IN ('held', 'pending') THEN now() + interval '1 hour' END`;
+    const updatedAt = `least(${start}, now()) - ${dice} * interval '1 hour'`;
+    const answered = `CASE WHEN ${dice} < 4 THEN 'confirmed' WHEN ${dice} = 4 THEN 'declined' ELSE 'none' END`;
     const range = (from: string, to: string) => `tstzmultirange(tstzrange(${from}, ${to}))`;
     const inserts = [
       `service (organization_id, id, name, duration_minutes) SELECT o, ${service}, 'Checkup', 30 FROM unnest($1::uuid[]) AS o`,
@@ -126,15 +150,16 @@ describe('the plans of hot queries', () => {
        SELECT o, ${schedule}, ${day}, tstzrange(${at('00:00')}, ${at('00:00')} + interval '1 day'),
               ${range(at('09:00'), at('17:00'))}, ${range(at('09:00'), at('16:30'))},
               jsonb_build_array(jsonb_build_array(extract(epoch FROM ${at('09:00')})::bigint, extract(epoch FROM ${at('17:00')})::bigint, NULL))
-       FROM ${lanes}, generate_series(1, ${DAYS}) AS d`,
-      `appointment (organization_id, id, status, service_id, patient_id, starts_at, ends_at, mode)
-       SELECT o, ${appointment}, 'confirmed', ${usual}, ${patient}, ${start}, ${end}, 'in_person' FROM ${slots}`,
+       FROM ${lanes}, generate_series(${-PAST}, ${DAYS}) AS d`,
+      `appointment (organization_id, id, status, service_id, patient_id, starts_at, ends_at, mode, expires_at, confirmation_status, updated_at)
+       SELECT o, ${appointment}, ${status}, ${usual}, ${patient}, ${start}, ${end}, 'in_person', ${expiresAt}, ${answered}, ${updatedAt}
+       FROM ${slots}`,
       `appointment_segment (organization_id, appointment_id, position, schedule_id, practitioner_id, starts_at, ends_at, appointment_starts_at)
        SELECT o, ${appointment}, 0, ${schedule}, ${practitioner}, ${start}, ${end}, ${start} FROM ${slots}`,
       `appointment_history (organization_id, appointment_id, version, action, to_status, actor, channel)
-       SELECT o, ${appointment}, 1, 'book', 'confirmed', 'test', 'api' FROM ${slots}`,
-      `claim (organization_id, schedule_id, starts_at, ends_at, core_starts_at, core_ends_at, holder)
-       SELECT o, ${schedule}, ${start}, ${end}, ${start}, ${end}, ${appointment} FROM ${slots}`,
+       SELECT o, ${appointment}, 1, 'book', ${status}, 'test', 'api' FROM ${slots}`,
+      `claim (organization_id, schedule_id, starts_at, ends_at, core_starts_at, core_ends_at, holder, expires_at)
+       SELECT o, ${schedule}, ${start}, ${end}, ${start}, ${end}, ${appointment}, ${expiresAt} FROM ${slots} WHERE ${occupies}`,
       `idempotency_key (organization_id, principal, key, fingerprint, status, body)
        SELECT o, o, 'key ' || i, '\\x00', 201, '{}' FROM unnest($1::uuid[]) AS o, generate_series(1, 10000) AS i`,
       `api_key (organization_id, id, name, role, prefix, key_hash)
@@ -150,11 +175,13 @@ describe('the plans of hot queries', () => {
       `SELECT ${service} AS id, 'service' AS kind FROM (SELECT $1::uuid AS o) AS one
        UNION ALL SELECT ${practitioner}, 'practitioner' FROM (SELECT $1::uuid AS o) AS one, generate_series(1, 3) AS n
        UNION ALL SELECT ${schedule}, 'schedule' FROM (SELECT $1::uuid AS o) AS one, generate_series(1, 3) AS n
-       UNION ALL SELECT ${id('patient', 'o', 'i')}, 'patient' FROM (SELECT $1::uuid AS o) AS one, generate_series(7, 7) AS i`,
+       UNION ALL SELECT ${id('patient', 'o', 'i')}, 'patient' FROM (SELECT $1::uuid AS o) AS one, generate_series(7, 7) AS i
+       UNION ALL (SELECT practitioner_id, 'his' FROM appointment_segment s JOIN appointment a ON a.id = s.appointment_id
+                  WHERE a.patient_id = ${id('patient', '$1::uuid', '7')} GROUP BY 1 HAVING count(*) > 1 LIMIT 1)`,
       [organizations[0]],
     );
     ids = Object.fromEntries(
-      ['service', 'practitioner', 'schedule', 'patient'].map((kind) => [
+      ['service', 'practitioner', 'schedule', 'patient', 'his'].map((kind) => [
         kind,
         rows.filter((row) => row.kind === kind).map((row) => row.id),
       ]),
@@ -162,9 +189,9 @@ describe('the plans of hot queries', () => {
   }
   let ids: Record<string, string[]>;
 
-  /** What is wrong with the plan of a statement: hot tables read whole, or much more of them than is needed. */
-  async function offences({ text, name, values, opening }: Statement): Promise<string[]> {
-    const found = new Set<string>();
+  /** The plans of a statement, as the role and organization that sent it would get them. */
+  async function plansOf({ text, name, values, opening }: Statement): Promise<Array<[mode: string, plan: PlanNode]>> {
+    const plans: Array<[string, PlanNode]> = [];
     // A named statement is planned for its values at first and for any values later: both must do.
     for (const mode of name === undefined ? ['force_custom_plan'] : ['force_custom_plan', 'force_generic_plan']) {
       await explainer.query('BEGIN');
@@ -172,31 +199,47 @@ describe('the plans of hot queries', () => {
         await explainer.query(opening);
         await explainer.query(`SET LOCAL plan_cache_mode = ${mode}`);
         await explainer.query(`PREPARE recorded AS ${text}`);
-        const analyze = /^\s*SELECT/i.test(text) ? 'ANALYZE, TIMING OFF, ' : '';
+        const reads =
+          /^\s*(SELECT|WITH)\b/i.test(text) && !/\b(INSERT INTO|DELETE FROM|UPDATE \S+( \w+)?\s+SET)\b/i.test(text);
         const literals = values.length === 0 ? '' : `(${values.map(literal).join(', ')})`;
         const { rows } = await explainer.query<{ 'QUERY PLAN': [{ Plan: PlanNode }] }>(
-          `EXPLAIN (${analyze}FORMAT JSON) EXECUTE recorded${literals}`,
+          `EXPLAIN (${reads ? 'ANALYZE, BUFFERS, TIMING OFF, ' : ''}FORMAT JSON) EXECUTE recorded${literals}`,
         );
-        for (const offence of wrong(rows[0]!['QUERY PLAN'][0].Plan)) {
-          found.add(`${offence} [${mode}]\n${text.trim()}\n${JSON.stringify(rows[0]!['QUERY PLAN'][0].Plan, null, 1)}`);
-        }
+        plans.push([mode, rows[0]!['QUERY PLAN'][0].Plan]);
       } finally {
         await explainer.query('ROLLBACK');
         await explainer.query('DEALLOCATE ALL');
       }
     }
+    return plans;
+  }
+
+  /** What is wrong with the plans of a statement: hot tables read whole, or much more of them than is needed. */
+  async function offences(statement: Statement): Promise<string[]> {
+    const found = new Set<string>();
+    for (const [mode, plan] of await plansOf(statement)) {
+      for (const offence of wrong(plan)) {
+        found.add(`${offence} [${mode}]\n${statement.text.trim()}\n${JSON.stringify(plan, null, 1)}`);
+      }
+    }
     return [...found];
   }
 
+  const readBy = (node: PlanNode): number =>
+    READ.reduce((sum, count) => sum + (node[count] ?? 0), 0) * (node['Actual Loops'] ?? 1);
+
   function wrong(node: PlanNode): string[] {
     const below = (node.Plans ?? []).flatMap(wrong);
+    const sorted = node['Node Type'] === 'Sort' ? (node.Plans ?? []).reduce((sum, each) => sum + readBy(each), 0) : 0;
+    if (sorted > MOST_SORTED) below.push(`sorts ${sorted} rows`);
     const table = node['Relation Name'];
     if (table === undefined || !HOT.includes(table)) return below;
     if (node['Node Type'] === 'Seq Scan') return [`reads ${table} whole`, ...below];
-    const read = READ.reduce((sum, count) => sum + (node[count] ?? 0), 0) * (node['Actual Loops'] ?? 1);
-    if (read <= MOST) return below;
-    return [`reads ${read} rows of ${table} by ${node['Index Name'] ?? 'an index'}`, ...below];
+    if (readBy(node) <= MOST) return below;
+    return [`reads ${readBy(node)} rows of ${table} by ${node['Index Name'] ?? 'an index'}`, ...below];
   }
+
+  const nodesOf = (plan: PlanNode): PlanNode[] => [plan, ...(plan.Plans ?? []).flatMap(nodesOf)];
 
   /** A value as the driver would send it, as a literal. */
   function literal(value: unknown): string {
@@ -291,7 +334,7 @@ describe('the plans of hot queries', () => {
       [/FROM schedule_day/],
       () => status(200, clinic.call('GET', `/v1/slots?serviceId=${ids.service![0]}&from=${last(1)}&to=${last(15)}`)),
     ],
-    ['appointments by start', [/"appointment"/, /"appointment_segment"/], () => pages(`from=${last(20)}`)],
+    ['appointments by start', [/"appointment"/, /FROM appointment_segment/], () => pages(`from=${last(20)}`)],
     ['appointments of a while', [/"appointment"/], () => pages(`from=${last(20)}&to=${last(22)}`)],
     ['appointments of a patient', [/patient_id =/], () => list(`patientId=${ids.patient![0]}`)],
     ['appointments of a practitioner', [/practitioner_id =/], () => pages(`practitionerId=${first()}`)],
@@ -353,6 +396,75 @@ describe('the plans of hot queries', () => {
     for (const pattern of sent)
       expect(found.statements.map((each) => each.text)).toContainEqual(expect.stringMatching(pattern));
     expect(found.offences).toEqual([]);
+  });
+
+  describe('of lists of appointments', () => {
+    const ago = (days: number) => new Date(Date.now() - days * 86_400_000).toISOString();
+    const patientOf = () => `patientId=${ids.patient![0]}`;
+    const his = () => `practitionerId=${first()}`;
+    const changed = (days: number) => () => `updatedSince=${ago(days)}`;
+    const and = (...parts: Array<string | (() => string)>) => () =>
+      parts.map((part) => (typeof part === 'string' ? part : part())).join('&');
+    const past = () => `from=${last(-100)}&to=${last(-10)}`;
+
+    /** The keys of a page from the middle of the list: what a cursor would hold that lies there. */
+    async function deepIn(query: string, at: string): Promise<string> {
+      const cursors = app.app.get(Cursors, { strict: false });
+      const write = jest.spyOn(cursors, 'write');
+      const { body } = await clinic.call('GET', `/v1/appointments?limit=1&${query}`);
+      expect(body.nextCursor).not.toBeNull();
+      const [scope, key] = write.mock.calls[0]!;
+      write.mockRestore();
+      return `${query}&cursor=${cursors.write(scope, [at, ...key.slice(1)])}`;
+    }
+
+    // With an instant in the middle of what is found, by the order of the list.
+    it.each<[string, () => string, string]>([
+      ['nothing', () => '', last(-20)],
+      ['a while', past, last(-40)],
+      ['a start', () => `from=${last(-100)}`, last(-40)],
+      ['an end', () => `to=${last(-10)}`, last(-40)],
+      ['a practitioner', his, last(-20)],
+      ['a practitioner in a while', and(his, past), last(-40)],
+      ['a patient', patientOf, last(-60)],
+      ['a patient in a while', and(patientOf, () => `from=${last(-130)}&to=${last(20)}`), last(-60)],
+      ...['held', 'pending', 'checked_in'].map((status): [string, () => string, string] => [status, () => `status=${status}`, last(52)]),
+      ...['confirmed'].map((status): [string, () => string, string] => [status, () => `status=${status}`, last(30)]),
+      ...['completed', 'no_show', 'cancelled', 'expired'].map((status): [string, () => string, string] => [status, () => `status=${status}`, last(-40)]),
+      ['what occupies time', () => 'status=held,pending,confirmed,checked_in', last(30)],
+      ['what is over', () => 'status=completed,no_show,cancelled,expired', last(-40)],
+      ['all statuses', () => 'status=held,pending,confirmed,checked_in,completed,no_show,cancelled,expired', last(-40)],
+      ['a status in a while', and('status=cancelled', past), last(-40)],
+      ['a frequent confirmation status', () => 'confirmationStatus=none', last(-40)],
+      ['a rare confirmation status', () => 'confirmationStatus=declined', last(-40)],
+      ['a confirmation status in a while', and('confirmationStatus=confirmed', past), last(-40)],
+      ['a confirmation status and a status', and('confirmationStatus=declined', 'status=completed'), last(-40)],
+      ['a practitioner and a frequent status', and(his, 'status=completed'), last(-40)],
+      ['a practitioner and a rare status', and(his, 'status=expired'), last(-40)],
+      ['a practitioner and what occupies time', and(his, 'status=held,pending,confirmed,checked_in'), last(30)],
+      ['a practitioner and a confirmation status', and(his, 'confirmationStatus=confirmed'), last(-40)],
+      ['a patient and a status', and(patientOf, 'status=completed,confirmed'), last(-60)],
+      ['a patient and a practitioner', and(patientOf, () => `practitionerId=${ids.his![0]}`), last(-60)],
+      ['all changes', changed(400), ago(60)],
+      ['the changes of a month', changed(30), ago(10)],
+      ['the changes of a while of starts', and(changed(400), past), ago(60)],
+      ['the changes of a practitioner', and(changed(30), his), ago(10)],
+      ['the changes of a patient', and(changed(400), patientOf), ago(60)],
+      ['the changes to a status', and(changed(400), 'status=cancelled'), ago(60)],
+      ['the changes of a confirmation status', and(changed(400), 'confirmationStatus=confirmed'), ago(60)],
+    ])('read little: %s', async (what, query, middle) => {
+      for (const page of [query(), await deepIn(query(), middle)]) {
+        const found = await judge(() => status(200, list(page)));
+        const keys = found.statements.filter((each) => /\) page ORDER BY/.test(each.text));
+        expect(keys).toHaveLength(1);
+        expect(found.offences).toEqual([]);
+        for (const [, plan] of await plansOf(keys[0]!)) {
+          const buffers = plan['Shared Hit Blocks']! + plan['Shared Read Blocks']!;
+          const rows = Math.max(...nodesOf(plan).filter((n) => n['Relation Name']).map(readBy));
+          console.log(what, page.includes('cursor'), buffers, rows, plan['Actual Rows'], nodesOf(plan).map(n=>n['Index Name']).filter(Boolean).join(' '));
+        }
+      }
+    });
   });
 
   describe('which would be missed', () => {

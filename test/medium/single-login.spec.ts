@@ -27,12 +27,19 @@ it('a single login that is no superuser migrates and serves', async () => {
           ),
         );
         expect(row).toEqual({ role: `holdfast_app_${name}`, patients: 0 });
+        const who = 'SELECT current_user AS role, (SELECT count(*)::int FROM appointment) AS appointments';
+        expect(await database.system('test', (tx) => tx.query(who))).toEqual([
+          { role: `holdfast_system_${name}`, appointments: 0 },
+        ]);
+        expect(await database.prune('test', (tx) => tx.query(who))).toEqual([
+          { role: `holdfast_retention_${name}`, appointments: 0 },
+        ]);
       } finally {
         await close();
       }
     } finally {
       await admin.query(`DROP DATABASE ${name} WITH (FORCE)`);
-      for (const role of [`holdfast_app_${name}`, `holdfast_system_${name}`, name]) {
+      for (const role of [...['app', 'system', 'retention'].map((kind) => `holdfast_${kind}_${name}`), name]) {
         await admin.query(`DROP ROLE IF EXISTS ${role}`);
       }
     }

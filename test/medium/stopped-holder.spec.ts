@@ -35,8 +35,8 @@ const HOLDER = `
   })();`;
 
 interface DatabaseInside {
-  findRoles(): Promise<{ app: string }>;
-  opening(kind: 'write', role: string, organizationId: string): string;
+  findRoles(): Promise<object>;
+  opening(kind: 'write', roles: object, organizationId: string): string;
 }
 
 describe('a holder of the lock that stands still', () => {
@@ -92,7 +92,7 @@ describe('a holder of the lock that stands still', () => {
   async function startHolder(who: number, day: string): Promise<AsyncIterator<string>> {
     // What Holdfast's own transactions begin with: role, organization, time-outs.
     const database = app.app.get<unknown, DatabaseInside>(Database, { strict: false });
-    const opening = database.opening('write', (await database.findRoles()).app, clinic.organizationId);
+    const opening = database.opening('write', await database.findRoles(), clinic.organizationId);
     holder = spawn(
       process.execPath,
       ['-e', HOLDER, app.databaseUrl, opening, clinic.practitioners[who]!.scheduleId, day],

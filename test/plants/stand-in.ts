@@ -28,6 +28,22 @@ export const OFFENCES = [
   'accepts edits of an old version',
   'has holes in the history',
   'leaves the test location behind',
+  'lets holds block past their time',
+  'ends holds too early',
+  'confirms a hold whose time somebody else has',
+  'refuses every late confirm',
+  'shows holds past their time as held',
+  'keeps the old time of what it moves',
+  'loses the new time of what it moves',
+  'moves in name only',
+  'moves what is cancelled',
+  'confirms as often as it is asked to',
+  'does not say what came before',
+  'says that something else came before',
+  'changes old versions',
+  'refuses present versions as stale',
+  'raises the version twice',
+  'expires what was confirmed',
 ] as const;
 export type Offence = (typeof OFFENCES)[number];
 
@@ -43,11 +59,23 @@ interface Appointment {
   metadata: Record<string, unknown>;
 }
 
+/** What the representation of an appointment does not show. */
+interface Kept {
+  shown: Appointment;
+  /** Of what was booked as a hold. */
+  heldUntil?: number;
+  /** Occupies nothing, whatever it says. */
+  isLost?: boolean;
+  history: Array<{ version: number; action: string; fromStatus: string | null; toStatus: string }>;
+}
+
 interface Service {
   id: string;
   durationMinutes: number;
   bufferBeforeMinutes: number;
   bufferAfterMinutes: number;
+  requiresConfirmation: boolean;
+  holdMinutes: number;
   practitionerIds: string[];
 }
 
@@ -73,6 +101,8 @@ interface Call {
   key?: string;
 }
 
+const OCCUPYING = ['held', 'pending', 'confirmed'];
+const SWEPT_EVERY_MS = 1_000;
 const MINUTE = 60_000;
 const DAY = 24 * 60 * MINUTE;
 
@@ -114,14 +144,18 @@ async function answer(clinic: Clinic, request: IncomingMessage, response: Server
 class Clinic {
   private readonly records = new Map<string, { id: string; name?: string; phone?: string; gone?: boolean }>();
   private readonly schedules = new Map<string, Schedule>();
-  private readonly appointments = new Map<string, Appointment>();
+  private readonly appointments = new Map<string, Kept>();
+  /** Times that are taken without an appointment. */
+  private readonly left: Kept[] = [];
   private readonly answers = new Map<string, { body: string; answer: Answer } | 'running'>();
   private turns = 0;
+  private sweptAt = 0;
 
   constructor(private readonly offence?: Offence) {}
 
   async handle(call: Call): Promise<Answer> {
     const [, what, id, part] = call.path;
+    this.sweep();
     if (call.path[0] !== 'v1') return { status: 200, body: {} };
     if (what === 'organization') return { status: 200, body: { id: 'organization' } };
     if (what === 'schedules') return this.schedule(call, this.schedules.get(id!)!, part);
@@ -129,7 +163,7 @@ class Clinic {
     if (what === 'patients' && call.method === 'POST') return this.newPatient(call.body);
     if (what !== 'appointments') return this.record(call, what!, id);
     if (call.method === 'GET') return this.read(call, id, part);
-    if (part === 'cancel') return this.cancel(this.appointments.get(id!));
+    if (id !== undefined) return this.act(call, this.appointments.get(id), part!);
     return this.once(call, () => this.book(call.body));
   }
 
@@ -207,11 +241,12 @@ class Clinic {
   }
 
   private async book(body: Record<string, never>): Promise<Answer> {
-    const { serviceId, practitionerId, metadata, patient } = body as unknown as {
+    const { serviceId, practitionerId, metadata, patient, hold } = body as unknown as {
       serviceId: string;
       practitionerId?: string;
       metadata: Record<string, unknown>;
       patient: { phone: string; name: string };
+      hold?: true | { seconds: number };
     };
     this.turns++;
     if (this.is('fails with a 5xx') && this.turns % 20 === 0) return problem(500, 'internal_error');
@@ -227,7 +262,7 @@ class Clinic {
     const refused = free === undefined || (this.is('refuses free time') && this.turns % 7 === 0);
     const appointment = {
       id: randomUUID(),
-      status: 'confirmed',
+      status: hold ? 'held' : service.requiresConfirmation ? 'pending' : 'confirmed',
       version: 1,
       serviceId,
       patientId: (this.newPatient(patient).body as { id: string }).id,
@@ -240,49 +275,135 @@ class Clinic {
     const { startsAt: from, endsAt: to } = appointment;
     const scheduleId = this.scheduleOf(practitioner).id;
     appointment.segments.push({ name: null, scheduleId, practitionerId: practitioner, startsAt: from, endsAt: to });
+    const length = hold === true ? service.holdMinutes * MINUTE : (hold?.seconds ?? 0) * 1000;
+    const kept: Kept = {
+      shown: appointment,
+      heldUntil: hold ? Date.now() + length - (this.is('ends holds too early') ? 2_000 : 0) : undefined,
+      history: [{ version: 1, action: 'book', fromStatus: null, toStatus: appointment.status }],
+    };
     if (refused) {
-      if (this.is('keeps a refused booking') && this.turns % 5 === 0)
-        this.appointments.set(appointment.id, appointment);
+      if (this.is('keeps a refused booking') && this.turns % 5 === 0) this.appointments.set(appointment.id, kept);
       const lost = { startsAt: from, endsAt: to, practitionerId: practitioner };
       const alternatives = this.is('offers the lost time again') ? [lost] : [];
       return problem(409, 'slot_taken', this.is('leaves out alternatives') ? {} : { alternatives });
     }
-    if (!this.is('loses an acknowledged booking') || this.turns % 3 !== 0)
-      this.appointments.set(appointment.id, appointment);
+    if (!this.is('loses an acknowledged booking') || this.turns % 3 !== 0) this.appointments.set(appointment.id, kept);
     const headers = { location: `/v1/appointments/${appointment.id}`, etag: '"1"' };
     return { status: 201, body: { ...appointment }, headers };
   }
 
-  private cancel(appointment: Appointment | undefined): Answer {
-    if (!appointment) return problem(404, 'not_found');
-    if (appointment.status !== 'confirmed') {
-      if (!this.is('frees time on a second cancel')) return problem(409, 'invalid_transition');
-      for (const other of this.appointments.values()) {
-        if (other.startsAt === appointment.startsAt) Object.assign(other, { status: 'cancelled', version: 2 });
-      }
-      return { status: 200, body: appointment };
+  private act(call: Call, kept: Kept | undefined, action: string): Answer {
+    if (!kept) return problem(404, 'not_found');
+    const { shown } = kept;
+    const isStale = call.ifMatch !== undefined && call.ifMatch !== `"${shown.version}"`;
+    if (
+      (isStale && !this.is('changes old versions')) ||
+      (call.ifMatch && this.is('refuses present versions as stale'))
+    ) {
+      return problem(412, 'version_stale');
     }
-    Object.assign(appointment, { status: 'cancelled', version: 2 });
-    return { status: 200, body: appointment };
+    const from = this.statusOf(kept);
+    if (action === 'confirm') return this.confirm(kept, from);
+    if (action === 'cancel') return this.cancel(kept, from);
+    return this.move(kept, from, call.body);
+  }
+
+  private confirm(kept: Kept, from: string): Answer {
+    const { shown } = kept;
+    const service = this.records.get(shown.serviceId) as unknown as Service;
+    if (from === 'confirmed' && this.is('confirms as often as it is asked to')) return this.done(kept);
+    if (from === 'expired') {
+      const taken = this.isTaken(shown.segments[0]!.scheduleId, service, Date.parse(shown.startsAt), kept);
+      const refused = taken && !this.is('confirms a hold whose time somebody else has');
+      if (refused || this.is('refuses every late confirm')) return problem(410, 'hold_expired');
+    } else if (from !== 'held' && from !== 'pending') return this.refuse(from);
+    const to = from !== 'pending' && service.requiresConfirmation ? 'pending' : 'confirmed';
+    return this.change(kept, 'confirm', from, to);
+  }
+
+  private cancel(kept: Kept, from: string): Answer {
+    if (OCCUPYING.includes(from)) return this.change(kept, 'cancel', from, 'cancelled');
+    if (!this.is('frees time on a second cancel')) return this.refuse(from);
+    for (const other of this.appointments.values()) {
+      if (other.shown.startsAt === kept.shown.startsAt) Object.assign(other.shown, { status: 'cancelled', version: 2 });
+    }
+    return this.done(kept);
+  }
+
+  private move(kept: Kept, from: string, body: Record<string, unknown>): Answer {
+    const { shown } = kept;
+    const isMovable = OCCUPYING.includes(from) || (from === 'cancelled' && this.is('moves what is cancelled'));
+    if (!isMovable) return this.refuse(from);
+    const service = this.records.get(shown.serviceId) as unknown as Service;
+    const startsAt = Date.parse(body['startsAt'] as string);
+    const endsAt = startsAt + service.durationMinutes * MINUTE;
+    const practitionerId = (body['practitionerId'] as string | undefined) ?? shown.segments[0]!.practitionerId;
+    const schedule = this.scheduleOf(practitionerId);
+    if (!this.isOpen(schedule, startsAt, endsAt)) return problem(422, 'outside_hours');
+    if (this.isTaken(schedule.id, service, startsAt, kept)) return problem(409, 'slot_taken', { alternatives: [] });
+    const times = { startsAt: new Date(startsAt).toISOString(), endsAt: new Date(endsAt).toISOString() };
+    const moved = { ...times, segments: [{ name: null, scheduleId: schedule.id, practitionerId, ...times }] };
+    if (this.is('keeps the old time of what it moves')) {
+      this.left.push({ shown: { ...shown, status: 'confirmed' }, history: [] });
+    }
+    kept.isLost = this.is('loses the new time of what it moves');
+    const answer = this.change(kept, 'reschedule', from, from === 'cancelled' ? 'confirmed' : from);
+    if (this.is('moves in name only')) return { ...answer, body: { ...shown, ...moved } };
+    Object.assign(shown, moved);
+    return this.done(kept);
+  }
+
+  private change(kept: Kept, action: string, fromStatus: string, toStatus: string): Answer {
+    const version = kept.shown.version + (this.is('raises the version twice') ? 2 : 1);
+    kept.history.push({ version: kept.shown.version + 1, action, fromStatus, toStatus });
+    Object.assign(kept.shown, { status: toStatus, version });
+    return this.done(kept);
+  }
+
+  private done({ shown }: Kept): Answer {
+    return { status: 200, body: { ...shown }, headers: { etag: `"${shown.version}"` } };
+  }
+
+  private refuse(status: string): Answer {
+    const currentStatus = this.is('says that something else came before') ? 'held' : status;
+    return problem(409, 'invalid_transition', this.is('does not say what came before') ? {} : { currentStatus });
+  }
+
+  /** What is stored, but for a hold that is over. */
+  private statusOf({ shown: { status }, heldUntil = Infinity }: Kept): string {
+    return status === 'held' && heldUntil <= Date.now() ? 'expired' : status;
+  }
+
+  private sweep(): void {
+    if (Date.now() < this.sweptAt + SWEPT_EVERY_MS) return;
+    this.sweptAt = Date.now();
+    for (const kept of this.appointments.values()) {
+      const { status } = kept.shown;
+      const isOver = (kept.heldUntil ?? Infinity) <= Date.now();
+      const isWrong = this.is('expires what was confirmed') && status === 'confirmed';
+      // A hold that blocks for ever is never swept either.
+      const isSpared = this.is('lets holds block past their time') || this.is('shows holds past their time as held');
+      if (isOver && ((status === 'held' && !isSpared) || isWrong)) this.change(kept, 'expire', status, 'expired');
+    }
   }
 
   private read({ query }: Call, id: string | undefined, part: string | undefined): Answer {
+    const show = (kept: Kept) => {
+      const hides = this.is('shows holds past their time as held');
+      return { ...kept.shown, status: hides ? kept.shown.status : this.statusOf(kept) };
+    };
     if (id === undefined) {
-      const data = [...this.appointments.values()].filter(
-        ({ status, segments }) =>
-          status === query.get('status') && segments[0]!.practitionerId === query.get('practitionerId'),
-      );
+      const data = [...this.appointments.values()]
+        .filter(({ shown }) => shown.segments[0]!.practitionerId === query.get('practitionerId'))
+        .map(show)
+        .filter(({ status }) => status === query.get('status'));
       return { status: 200, body: { data, nextCursor: null } };
     }
-    const appointment = this.appointments.get(id);
-    if (!appointment) return problem(404, 'not_found');
-    if (part !== 'history') return { status: 200, body: appointment };
-    const data = [
-      { version: 1, fromStatus: null, toStatus: 'confirmed' },
-      { version: 2, fromStatus: 'confirmed', toStatus: 'cancelled' },
-    ];
-    const from = this.is('has holes in the history') ? 1 : 0;
-    return { status: 200, body: { data: data.slice(from, appointment.version), nextCursor: null } };
+    const kept = this.appointments.get(id);
+    if (!kept) return problem(404, 'not_found');
+    if (part !== 'history') return { status: 200, body: show(kept) };
+    const data = kept.history.slice(this.is('has holes in the history') ? 1 : 0);
+    return { status: 200, body: { data, nextCursor: null } };
   }
 
   private slots(query: URLSearchParams): Answer {
@@ -303,18 +424,22 @@ class Clinic {
     return this.schedules.get(scheduleId)!;
   }
 
-  private occupying(scheduleId: string): Appointment[] {
-    return [...this.appointments.values()].filter(
-      ({ status, segments }) => status === 'confirmed' && segments[0]!.scheduleId === scheduleId,
-    );
+  private occupying(scheduleId: string, except?: Kept): Appointment[] {
+    const blocks = (kept: Kept) => {
+      const forEver = this.is('lets holds block past their time') && kept.shown.status === 'held';
+      return !kept.isLost && (forEver || OCCUPYING.includes(this.statusOf(kept)));
+    };
+    return [...this.appointments.values(), ...this.left]
+      .filter((kept) => kept !== except && kept.shown.segments[0]!.scheduleId === scheduleId && blocks(kept))
+      .map(({ shown }) => shown);
   }
 
-  private isTaken(scheduleId: string, service: Service, startsAt: number): boolean {
+  private isTaken(scheduleId: string, service: Service, startsAt: number, except?: Kept): boolean {
     const time = ({ bufferBeforeMinutes, durationMinutes, bufferAfterMinutes }: Service, start: number) => {
       return [start - bufferBeforeMinutes * MINUTE, start + (durationMinutes + bufferAfterMinutes) * MINUTE] as const;
     };
     const [from, until] = time(service, startsAt);
-    return this.occupying(scheduleId).some((other) => {
+    return this.occupying(scheduleId, except).some((other) => {
       const theirs = this.records.get(other.serviceId) as unknown as Service;
       const [start, end] = time(theirs, Date.parse(other.startsAt));
       return start < until && from < end;

@@ -99,21 +99,28 @@ export const maker = (call: Caller) => {
     if (answer.status !== 200) throw new Error(`hours: ${answer.status} ${JSON.stringify(answer.body)}`);
     return answer;
   };
+  const practitioner = async ({
+    hours = ALWAYS,
+    timeZone = 'Europe/Berlin',
+    ...fields
+  }: { hours?: object[]; timeZone?: string; [field: string]: unknown } = {}) => {
+    const made = await post('/v1/practitioners', { name: 'Dr. Example', timeZone, ...fields });
+    await setHours(made.scheduleId, hours, timeZone);
+    return made;
+  };
+  const service = (practitionerIds: string[], fields: object = {}) =>
+    post('/v1/services', { name: 'Check-up', durationMinutes: 30, practitionerIds, ...fields });
   return {
+    practitioner,
+    service,
+    /** A practitioner who is always there, and a service that he alone offers. */
+    lane: async (fields: object = {}) => {
+      const made = await practitioner();
+      return { practitioner: made, service: await service([made.id], fields) };
+    },
     location: (fields: object = {}) =>
       post('/v1/locations', { name: 'Old Town', timeZone: 'Europe/Berlin', ...fields }),
-    practitioner: async ({
-      hours = ALWAYS,
-      timeZone = 'Europe/Berlin',
-      ...fields
-    }: { hours?: object[]; timeZone?: string; [field: string]: unknown } = {}) => {
-      const made = await post('/v1/practitioners', { name: 'Dr. Example', timeZone, ...fields });
-      await setHours(made.scheduleId, hours, timeZone);
-      return made;
-    },
     room: (fields: object = {}) => post('/v1/rooms', { name: 'Room 9', ...fields }),
-    service: (practitionerIds: string[], fields: object = {}) =>
-      post('/v1/services', { name: 'Check-up', durationMinutes: 30, practitionerIds, ...fields }),
     patient: (fields: object = {}) => post('/v1/patients', { phone: newPhone(), ...fields }),
     setHours,
     exception: (scheduleId: string, fields: object, ifMatch = '*') =>
@@ -123,9 +130,37 @@ export const maker = (call: Caller) => {
       call('POST', '/v1/appointments', {
         body: { ...('patientId' in fields ? {} : { patient: { phone: newPhone() } }), ...fields },
       }),
+    /** Confirms, cancels, moves ... an appointment. */
+    act: (id: string, action: string, body: object = {}, headers: Record<string, string> = {}) =>
+      call('POST', `/v1/appointments/${id}/${action}`, { body, headers }),
   };
 };
 
 /** The same local date `days` from now, at a time of day in UTC. */
 export const inDays = (days: number, time = '00:00'): string =>
   `${new Date(Date.now() + days * 86_400_000).toISOString().slice(0, 10)}T${time}:00Z`;
+
+/** A whole second of the clock, a little more than so many seconds from now. */
+export const inSeconds = (seconds: number): string =>
+  new Date(Math.ceil(Date.now() / 1000 + seconds) * 1000).toISOString().replace('.000', '');
+
+/** So many minutes after an instant, as the API writes it. */
+export const after = (instant: string, minutes: number): string =>
+  new Date(Date.parse(instant) + minutes * 60_000).toISOString().replace('.000', '');
+
+/** Waits until an instant is over. */
+export async function passing(instant: string): Promise<void> {
+  while (Date.now() <= Date.parse(instant)) await new Promise((resolve) => setTimeout(resolve, 20));
+}
+
+/** Ends the time of holds and requests now, as the clock would have. */
+export async function lapse(sql: Sql, ...ids: string[]): Promise<void> {
+  await sql(
+    `WITH moment AS MATERIALIZED (SELECT date_trunc('milliseconds', clock_timestamp()) AS now), claims AS (
+       UPDATE claim SET expires_at = now FROM moment WHERE holder = ANY($1)
+     )
+     UPDATE appointment SET expires_at = now, pending_until = CASE status WHEN 'pending' THEN now END
+     FROM moment WHERE id = ANY($1)`,
+    [ids],
+  );
+}

@@ -29,7 +29,7 @@ export const OCCUPYING = `a.status IN ('held', 'pending', 'confirmed', 'checked_
  */
 const RUNS = `
   runs AS (
-    SELECT a.id, a.status, r.schedule_id, r.starts_at, r.ends_at, ${EXPIRED} AS expired
+    SELECT a.id, a.expires_at, r.schedule_id, r.starts_at, r.ends_at, ${EXPIRED} AS expired
     FROM appointment a
     JOIN service v ON v.organization_id = a.organization_id AND v.id = a.service_id
     CROSS JOIN LATERAL (
@@ -72,14 +72,17 @@ export const SQL_CHECKS: SqlCheck[] = [
     parameters: ({ organizationId, schedules }) => [organizationId, schedules],
     sql: `
       WITH ${RUNS},
-      expected AS (SELECT id AS holder, schedule_id, starts_at, ends_at, expired FROM runs),
-      actual AS (SELECT holder, schedule_id, starts_at, ends_at, coalesce(expires_at <= clock_timestamp(), false) AS expired
+      expected AS (SELECT id AS holder, schedule_id, starts_at, ends_at, expires_at, expired FROM runs),
+      actual AS (SELECT holder, schedule_id, starts_at, ends_at, expires_at,
+                        coalesce(expires_at <= clock_timestamp(), false) AS expired
                  FROM claim WHERE schedule_id = ANY($2::uuid[]))
-      SELECT format('%s on schedule %s: by its segments %s, claimed %s', holder, schedule_id,
-                    coalesce(tstzrange(e.starts_at, e.ends_at)::text, 'nothing'),
-                    coalesce(tstzrange(c.starts_at, c.ends_at)::text, 'nothing'))
+      SELECT format('%s on schedule %s: by its segments %s until %s, claimed %s until %s', holder, schedule_id,
+                    CASE WHEN e.expired IS NULL THEN 'nothing' ELSE tstzrange(e.starts_at, e.ends_at)::text END, coalesce(e.expires_at, 'infinity'),
+                    CASE WHEN c.expired IS NULL THEN 'nothing' ELSE tstzrange(c.starts_at, c.ends_at)::text END, coalesce(c.expires_at, 'infinity'))
       FROM expected e FULL JOIN actual c USING (holder, schedule_id, starts_at, ends_at)
-      WHERE (e.expired IS NULL OR c.expired IS NULL) AND NOT coalesce(e.expired, c.expired)`,
+      WHERE ((e.expired IS NULL OR c.expired IS NULL) AND NOT coalesce(e.expired, c.expired))
+         -- A claim that ends before its appointment does would be given to somebody else.
+         OR (e.expired IS NOT NULL AND c.expired IS NOT NULL AND e.expires_at IS DISTINCT FROM c.expires_at)`,
   },
   {
     // Reckoned here from the rules themselves, in UTC, in which the test location's schedules are.
@@ -98,10 +101,9 @@ export const SQL_CHECKS: SqlCheck[] = [
            FROM schedule_exception e WHERE e.schedule_id = d.schedule_id) AS opened,
           (SELECT coalesce(range_agg(tstzrange(e.starts_at, e.ends_at)) FILTER (WHERE e.kind = 'closed'), '{}')
            FROM schedule_exception e WHERE e.schedule_id = d.schedule_id) AS closed,
-          (SELECT coalesce(range_agg(c.during * d.covers) FILTER (WHERE c.expires_at IS NULL OR c.expires_at > clock_timestamp()), '{}')
-           FROM claim c WHERE c.schedule_id = d.schedule_id AND c.during && d.covers) AS claimed,
+          -- A claim that is over stays in the row until somebody needs its time, or it is swept.
           (SELECT coalesce(range_agg(c.during * d.covers), '{}')
-           FROM claim c WHERE c.schedule_id = d.schedule_id AND c.during && d.covers) AS claimed_or_expired
+           FROM claim c WHERE c.schedule_id = d.schedule_id AND c.during && d.covers) AS claimed
         FROM schedule_day d JOIN schedule s ON s.organization_id = d.organization_id AND s.id = d.schedule_id
         WHERE d.schedule_id = ANY($1::uuid[])
       ), reckoned AS (
@@ -112,10 +114,9 @@ export const SQL_CHECKS: SqlCheck[] = [
           || CASE WHEN covers <> whole THEN format(' covers %s instead of %s', covers, whole) ELSE '' END
           || CASE WHEN open <> openable THEN format(' open %s instead of %s', open, openable) ELSE '' END
           || CASE WHEN NOT taken @> claimed THEN format(' lacks %s, which is claimed', claimed - taken) ELSE '' END
-          || CASE WHEN NOT taken <@ claimed_or_expired
-               THEN format(' has %s as taken, which nobody claims', taken - claimed_or_expired) ELSE '' END
+          || CASE WHEN NOT taken <@ claimed THEN format(' has %s as taken, which nobody claims', taken - claimed) ELSE '' END
       FROM reckoned
-      WHERE covers <> whole OR open <> openable OR NOT taken @> claimed OR NOT taken <@ claimed_or_expired`,
+      WHERE covers <> whole OR open <> openable OR taken <> claimed`,
   },
   {
     name: 'the history leads from version 1 to the present version and status without a hole',
@@ -127,7 +128,9 @@ export const SQL_CHECKS: SqlCheck[] = [
         SELECT count(*) AS entries, min(version) AS first, max(version) AS last, bool_and(joined) AS joined,
                (array_agg(to_status ORDER BY version DESC))[1] AS final,
                string_agg(format('%s: %s -> %s', version, from_status, to_status), ', ' ORDER BY version) AS shown
-        FROM (SELECT *, from_status IS NOT DISTINCT FROM lag(to_status) OVER (ORDER BY version) AS joined
+        FROM (SELECT *, from_status IS NOT DISTINCT FROM lag(to_status) OVER (ORDER BY version)
+                     -- That a hold was over when it was confirmed need not have been written down before.
+                     OR (action = 'confirm' AND from_status = 'expired' AND lag(to_status) OVER (ORDER BY version) = 'held') AS joined
               FROM appointment_history WHERE organization_id = a.organization_id AND appointment_id = a.id) e
       ) h
       WHERE a.organization_id = $1 AND a.id = ANY($2::uuid[])

@@ -1,6 +1,6 @@
 import pg from 'pg';
 import { auditLedger } from '../../src/operations';
-import type { Finding, Life } from './history';
+import type { Finding, Life, Span } from './history';
 import { differencesFromLife } from './invariants';
 import { ACKNOWLEDGED, AUDITED, DATABASE_CHECKS, EXPIRED, OCCUPYING, SQL_CHECKS, UNEXPLAINED } from './invariants.sql';
 import type { World } from './world';
@@ -53,9 +53,10 @@ export class LedgerReader {
   async check(world: World, lives: readonly Life[]): Promise<{ made: number; findings: Finding[] }> {
     const findings: Finding[] = [];
     await this.snapshot(world, async () => {
+      const startedAt = performance.now();
       const acknowledged = lives.flatMap((life) => (life.appointment ? [life.appointment.id] : []));
       const rows = await this.rows(world, acknowledged);
-      findings.push(...compare(lives, rows));
+      findings.push(...compare(lives, rows, { from: startedAt, until: performance.now() }));
       const ids = [...new Set([...acknowledged, ...rows.keys()])];
       const { organizationId, schedules, tag } = world;
       const scope = { organizationId, schedules, appointments: ids, phones: [...world.phones], tag };
@@ -107,7 +108,7 @@ export class LedgerReader {
   /** The appointments that are known to the clients, and all that occupy time of the test location. */
   private async rows(world: World, acknowledged: string[]): Promise<Map<string, Row>> {
     const { rows } = await this.client.query<Row>(
-      `SELECT a.id, a.status, a.version, a.starts_at, a.ends_at, a.service_id, a.metadata, p.phone, s.segments
+      `SELECT a.id, CASE WHEN ${EXPIRED} THEN 'expired' ELSE a.status END AS status, a.version, a.starts_at, a.ends_at, a.service_id, a.metadata, p.phone, s.segments
        FROM appointment a
        JOIN patient p ON p.organization_id = a.organization_id AND p.id = a.patient_id
        CROSS JOIN LATERAL (
@@ -123,7 +124,7 @@ export class LedgerReader {
   }
 }
 
-function compare(lives: readonly Life[], rows: Map<string, Row>): Finding[] {
+function compare(lives: readonly Life[], rows: Map<string, Row>, read: Span): Finding[] {
   const findings: Finding[] = [];
   const acknowledged = new Set<string>();
   for (const life of lives) {
@@ -142,7 +143,7 @@ function compare(lives: readonly Life[], rows: Map<string, Row>): Finding[] {
       startsAt: row.starts_at.toISOString(),
       endsAt: row.ends_at.toISOString(),
     };
-    const differences = differencesFromLife(life, view);
+    const differences = differencesFromLife(life, view, read);
     const [segment] = row.segments;
     if (
       Date.parse(segment?.startsAt ?? '') !== row.starts_at.getTime() ||

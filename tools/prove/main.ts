@@ -82,7 +82,7 @@ async function prove(options: Options, install: Install, signal: AbortSignal, pr
         if (signal.aborted || performance.now() > until) break;
         const clients = crowd.take(figures.clients, storm);
         const random = new Random(subSeed(options.seed, storm.name, figures.clients, cycle));
-        const limits = { rounds: options.rounds, until, signal };
+        const limits = { rounds: options.rounds, fresh: install.kind === 'fresh', until, signal };
         const before = await ledger?.deadlocks();
         try {
           await storm.run(new StormContext(storm, clients, world, random, figures, judge, limits, progress));

@@ -11,7 +11,7 @@ twice, nothing acknowledged was lost, and everything still fits together. Exits 
                  install. Without it two processes are started on an empty database, and removed afterwards.
   --api-key K    an administrator's API key of that install
   --clients N    clients at most (200)
-  --rounds N     rounds of each storm (100)
+  --rounds N     rounds of each storm (100); of storms whose rounds take seconds, some at most
   --minutes M    repeat all storms, with new sub-seeds, until M minutes are over
   --seed S       repeat the choices of an earlier run
   --storms A,B   only these: ${STORMS.map((storm) => storm.name).join(', ')}

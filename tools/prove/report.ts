@@ -53,7 +53,7 @@ export class Figures {
   checks = 0;
   /** Undefined where pg_stat_database cannot be read. */
   deadlocks?: number;
-  /** Refusals by code, and 2xx answers that had no new effect. */
+  /** Refusals by code, 2xx answers that booked nothing new, and what a storm has seen beside its answers. */
   readonly answers = new Map<string, number>();
   readonly latency = new Durations();
   readonly lastLoser = new Durations();
@@ -74,6 +74,11 @@ export class Figures {
     if (note === 'busy') this.busy++;
     else if (note !== undefined) this.answers.set(note, (this.answers.get(note) ?? 0) + 1);
     else if (outcome === 'ok') this.winners++;
+  }
+
+  /** Counts something that no answer tells. */
+  remark(what: string): void {
+    this.answers.set(what, (this.answers.get(what) ?? 0) + 1);
   }
 
   violation(check: string, detail: string): void {

@@ -1,12 +1,15 @@
 import { type Answer, type AppointmentView, type Client, describe, problemOf, type RequestOptions } from './client';
 import {
+  type Action,
   type Booking,
+  type Change,
   checkHistory,
   type Finding,
   History,
   type Life,
   livesOf,
   type Outcome,
+  type Place,
   type Wish,
 } from './history';
 import type { Random } from './random';
@@ -22,6 +25,8 @@ export interface Storm {
   defaults: {
     /** The numbers of clients that it runs with, one row of the table each; `most` is what `--clients` allows. */
     clients(most: number): number[];
+    /** Rounds at most, where each takes seconds; else what `--rounds` says. */
+    rounds?: number;
   };
   /** Codes of refusals that belong to this race; any other is a violation. */
   refusals: string[];
@@ -34,6 +39,8 @@ export interface Storm {
 
 export interface StormLimits {
   rounds: number;
+  /** The install is prove's own, so everything that belongs to one is known to run. */
+  fresh: boolean;
   /** By `performance.now()`. */
   until: number;
   signal: AbortSignal;
@@ -53,8 +60,11 @@ const ANSWER_CHECKS = {
   alternatives: 'slot_taken carries alternatives',
   lostTime: 'slot_taken does not offer the time that was just lost',
   asAsked: 'an acknowledged booking is the one that was asked for',
-  cancelled: 'an acknowledged cancellation reads as cancelled',
+  changed: 'an acknowledged change reads as the one that was asked for',
 };
+
+/** Holds that end within this time are waited for before anything is checked. */
+const SOON_MS = 60_000;
 
 /** What a storm works with: clients, times and numbers of the test location, the record of what happens, the verdicts. */
 export class StormContext {
@@ -75,12 +85,13 @@ export class StormContext {
 
   /** Runs the rounds; whenever the test location is used up, and at the end, everything is checked and freed again. */
   async eachRound(work: (round: number) => Promise<void>): Promise<void> {
-    for (let round = 0; round < this.limits.rounds; round++) {
+    const rounds = Math.min(this.limits.rounds, this.storm.defaults.rounds ?? Infinity);
+    for (let round = 0; round < rounds; round++) {
       if (this.limits.signal.aborted || performance.now() > this.limits.until) break;
       if (!this.world.hasRoom || this.history.size > 20_000) await this.settle();
       this.round++;
       this.progress.update(
-        `${this.storm.title}, ${this.clients.length} clients: round ${round + 1} of ${this.limits.rounds}, ` +
+        `${this.storm.title}, ${this.clients.length} clients: round ${round + 1} of ${rounds}, ` +
           `${this.figures.attempts} requests, ${this.figures.winners} winners, ${this.figures.violations.length} violations`,
       );
       await work(round);
@@ -108,11 +119,20 @@ export class StormContext {
   }
 
   /** A booking to be sent, with every choice made already: its body is the same however often it is sent. */
-  wish(what: { service: Service; startsAt: number; phone: string; practitioner?: Practitioner }): Wish {
+  wish(what: {
+    service: Service;
+    startsAt: number;
+    phone: string;
+    practitioner?: Practitioner;
+    /** `true` for as long as the service says. */
+    hold?: true | { seconds: number };
+  }): Wish {
     const requestId = this.world.newRequestId();
+    const { hold, ...rest } = what;
     return {
-      ...what,
+      ...rest,
       requestId,
+      holdSeconds: hold === true ? what.service.holdMinutes * 60 : hold?.seconds,
       // Callers with a key and callers without one meet in every race.
       key: this.random.chance(0.5) ? requestId : undefined,
       body: {
@@ -122,6 +142,7 @@ export class StormContext {
         startsAt: showInstant(what.startsAt, this.random.pick([0, 60, -300, 330])),
         patient: { phone: what.phone, name: `${this.world.tag} patient` },
         metadata: { prove: this.world.tag, request: requestId },
+        ...(hold === undefined ? {} : { hold }),
       },
     };
   }
@@ -139,25 +160,75 @@ export class StormContext {
     const booking = { round: this.round, outcome, code, startedAt, endedAt, wish, appointment, replayed, answer };
     this.history.bookings.push(booking);
     if (appointment) this.expectAsAsked(wish, answer, appointment);
-    if (code === 'slot_taken') this.expectAlternatives(wish, answer);
+    const lost = { startsAt: wish.startsAt, practitionerId: wish.practitioner?.id };
+    if (code === 'slot_taken') this.expectAlternatives(lost, answer);
     return booking;
   }
 
+  /** Acts on an appointment and records what came of it. */
+  async act(
+    client: Client,
+    action: Action,
+    appointment: Pick<AppointmentView, 'id'>,
+    { target, ifMatch }: { target?: Place; ifMatch?: number } = {},
+  ): Promise<Change & { answer: Answer }> {
+    const { id } = appointment;
+    const body =
+      target === undefined
+        ? { reason: 'prove' }
+        : {
+            startsAt: showInstant(target.startsAt, this.random.pick([0, 60, -300, 330])),
+            ...(target.practitionerId === undefined ? {} : { practitionerId: target.practitionerId }),
+          };
+    const headers: Record<string, string> = ifMatch === undefined ? {} : { 'if-match': `"${ifMatch}"` };
+    const answer = await client.request('POST', `/v1/appointments/${id}/${action}`, { body, headers });
+    const { outcome, code } = this.count(answer, DONE[action]);
+    const changed = outcome === 'ok' ? (answer.body as AppointmentView) : undefined;
+    const change: Change = {
+      round: this.round,
+      outcome,
+      code,
+      startedAt: answer.startedAt,
+      endedAt: answer.endedAt,
+      appointmentId: id,
+      action,
+      ifMatch,
+      target,
+      appointment: changed,
+      currentStatus: problemOf(answer).currentStatus,
+    };
+    this.history.changes.push(change);
+    if (changed) this.expectChanged(change, changed, answer);
+    if (code === 'slot_taken' && target) this.expectAlternatives(target, answer);
+    return { ...change, answer };
+  }
+
   async cancel(client: Client, appointmentId: string): Promise<Outcome> {
-    const path = `/v1/appointments/${appointmentId}/cancel`;
-    const answer = await client.request('POST', path, { body: { reason: 'prove' } });
-    const { outcome, code } = this.count(answer, answer.status === 200 ? 'cancelled' : undefined);
-    const { startedAt, endedAt } = answer;
-    this.history.cancellations.push({ round: this.round, outcome, code, startedAt, endedAt, appointmentId });
-    if (outcome === 'ok') {
-      const { status, version } = answer.body as AppointmentView;
-      this.expect(
-        ANSWER_CHECKS.cancelled,
-        status === 'cancelled' && version === 2,
-        () => `${status}, version ${version}`,
-      );
-    }
-    return outcome;
+    return (await this.act(client, 'cancel', { id: appointmentId })).outcome;
+  }
+
+  /** Reads an appointment as it is now. Undefined where there was no answer. */
+  async read(
+    client: Client,
+    { id }: Pick<AppointmentView, 'id'>,
+  ): Promise<(Answer & { body: AppointmentView }) | undefined> {
+    const answer = await client.request('GET', `/v1/appointments/${id}`);
+    return answer.status === 200 ? { ...answer, body: answer.body as AppointmentView } : undefined;
+  }
+
+  /** Whether prove has started this install itself. */
+  get isFresh(): boolean {
+    return this.limits.fresh;
+  }
+
+  /** Whether a storm that runs by the clock has to end. */
+  get isOver(): boolean {
+    return this.limits.signal.aborted || performance.now() > this.limits.until;
+  }
+
+  /** Adds to the table what answers alone do not show. */
+  remark(what: string): void {
+    this.figures.remark(what);
   }
 
   /** Any other request of the race. `note` names a 2xx that is no winner. */
@@ -197,6 +268,7 @@ export class StormContext {
   /** Checks everything that was done since the last time, then frees the time and the numbers for the next rounds. */
   private async settle(): Promise<void> {
     this.progress.update(`${this.storm.title}, ${this.clients.length} clients: checking`);
+    await this.letHoldsEnd();
     const lives = livesOf(this.history);
     const ofHistory = checkHistory(this.history);
     const ofState = await this.judge(this.clients, lives);
@@ -204,6 +276,16 @@ export class StormContext {
     for (const { check, detail } of [...ofHistory.findings, ...ofState.findings]) this.figures.violation(check, detail);
     await this.world.tidy(this.clients);
     this.history.clear();
+  }
+
+  /** Nothing changes by itself any more while it is checked. */
+  private async letHoldsEnd(): Promise<void> {
+    const now = performance.now();
+    const ends = livesOf(this.history).flatMap(({ steps }) => {
+      const until = steps.at(-1)?.lapse?.until ?? 0;
+      return until > now && until < now + SOON_MS ? until : [];
+    });
+    if (ends.length > 0) await sleep(ends.reduce((latest, end) => Math.max(latest, end)) - now + 1);
   }
 
   private count(answer: Answer, note: string | undefined): { outcome: Outcome; code?: string } {
@@ -234,7 +316,7 @@ export class StormContext {
   private expectAsAsked(wish: Wish, answer: Answer, appointment: AppointmentView): void {
     const differences = differencesFrom(wish, appointment);
     if (answer.status !== 201) differences.push(`status ${answer.status}`);
-    if (appointment.status !== 'confirmed' || appointment.version !== 1)
+    if (appointment.status !== standingOf(wish) || appointment.version !== 1)
       differences.push(`${appointment.status}, version ${appointment.version}`);
     if (answer.headers.etag !== '"1"') differences.push(`ETag ${answer.headers.etag ?? 'missing'}`);
     if (!answer.headers.location?.endsWith(`/v1/appointments/${appointment.id}`))
@@ -242,22 +324,57 @@ export class StormContext {
     this.expect(ANSWER_CHECKS.asAsked, differences.length === 0, () => `${appointment.id}: ${differences.join(', ')}`);
   }
 
-  private expectAlternatives(wish: Wish, answer: Answer): void {
+  private expectChanged({ action, target, ifMatch }: Change, view: AppointmentView, answer: Answer): void {
+    const differences: string[] = [];
+    if (action === 'cancel' && view.status !== 'cancelled') differences.push(view.status);
+    if (action === 'confirm' && !['confirmed', 'pending'].includes(view.status)) differences.push(view.status);
+    if (target && Date.parse(view.startsAt) !== target.startsAt) differences.push(`startsAt is ${view.startsAt}`);
+    const practitionerId = view.segments[0]?.practitionerId;
+    if (target?.practitionerId && practitionerId !== target.practitionerId)
+      differences.push(`practitioner is ${practitionerId}`);
+    if (answer.headers.etag !== `"${view.version}"`) differences.push(`ETag ${answer.headers.etag ?? 'missing'}`);
+    if (ifMatch !== undefined && view.version <= ifMatch) differences.push(`version ${view.version} of ${ifMatch}`);
+    this.expect(
+      ANSWER_CHECKS.changed,
+      answer.status === 200 && differences.length === 0,
+      () => `${view.id}: ${action}: ${differences.join(', ') || `status ${answer.status}`}`,
+    );
+  }
+
+  private expectAlternatives(wanted: Place, answer: Answer): void {
     const { alternatives } = problemOf(answer);
     const wellFormed = Array.isArray(alternatives) && alternatives.length <= 3;
     this.expect(ANSWER_CHECKS.alternatives, wellFormed, () => answer.text.slice(0, 300));
     if (!wellFormed || this.storm.timeComesBack) return;
     const lost = alternatives.find(
       ({ startsAt, practitionerId }) =>
-        Date.parse(startsAt) === wish.startsAt && (wish.practitioner?.id ?? practitionerId) === practitionerId,
+        Date.parse(startsAt) === wanted.startsAt && (wanted.practitionerId ?? practitionerId) === practitionerId,
     );
     this.expect(ANSWER_CHECKS.lostTime, lost === undefined, () => `${lost?.startsAt} of ${lost?.practitionerId}`);
   }
 }
 
-/** In what an appointment differs from the booking that made it; the empty list if in nothing. */
-export function differencesFrom(wish: Wish, appointment: AppointmentView): string[] {
-  const { service, practitioner, startsAt, requestId } = wish;
+/** What is told of a 2xx that books nothing new. */
+const DONE: Record<Action, string> = { confirm: 'confirmed', cancel: 'cancelled', reschedule: 'rescheduled' };
+
+/** How an appointment stands that was just booked. */
+function standingOf({ service, holdSeconds }: Wish): string {
+  if (holdSeconds !== undefined) return 'held';
+  return service.requiresConfirmation ? 'pending' : 'confirmed';
+}
+
+export const sleep = (milliseconds: number): Promise<void> =>
+  new Promise((resolve) => setTimeout(resolve, Math.max(0, milliseconds)));
+
+/**
+ * In what an appointment differs from the booking that made it, or from that where it was moved to; the empty list if in
+ * nothing.
+ */
+export function differencesFrom(
+  { service, practitioner, startsAt: wanted, requestId }: Wish,
+  appointment: AppointmentView,
+  { practitionerId, startsAt }: Place = { practitionerId: practitioner?.id, startsAt: wanted },
+): string[] {
   const [segment] = appointment.segments;
   const pairs: Array<[what: string, is: unknown, expected: unknown]> = [
     ['startsAt', Date.parse(appointment.startsAt), startsAt],
@@ -265,7 +382,7 @@ export function differencesFrom(wish: Wish, appointment: AppointmentView): strin
     ['serviceId', appointment.serviceId, service.id],
     ['segments', appointment.segments.length, 1],
     ['the request in metadata', appointment.metadata?.['request'], requestId],
-    ['practitioner', segment?.practitionerId, practitioner?.id ?? segment?.practitionerId],
+    ['practitioner', segment?.practitionerId, practitionerId ?? segment?.practitionerId],
   ];
   const eligible = service.practitioners.some(({ id, scheduleId }) => {
     return id === segment?.practitionerId && scheduleId === segment.scheduleId;

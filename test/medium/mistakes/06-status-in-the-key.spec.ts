@@ -35,15 +35,17 @@ describe('mistake 6: a status inside the unique key', () => {
     expect(await stand.doubleBookings(table)).toBe(1);
   });
 
-  /** Holdfast's own booking, but that the appointment gets another status than this release gives it. */
+  /** Holdfast's own booking, that leads to this status: a hold, a request, or at once. Nobody is here before he has booked. */
   const book = (status: string, time: string): Promise<Answer> =>
     stand.clinic.call('POST', '/v1/appointments', {
       body: {
-        serviceId: stand.clinic.services[0]!.id,
+        serviceId: stand.clinic.services.find(({ key }) => key === (status === 'pending' ? 'approval' : 'consultation'))!
+          .id,
         practitionerId: stand.clinic.practitioners[0]!.id,
         startsAt: `${DAY}T${time}:00Z`,
         patient: { phone: '+4915112345678' },
-        metadata: { status },
+        hold: status === 'held',
+        ...(status === 'checked_in' ? { metadata: { status } } : {}),
       },
     });
   beforeAll(() =>

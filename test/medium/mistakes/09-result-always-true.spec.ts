@@ -1,4 +1,4 @@
-import { AppointmentRepository } from '../../../src/appointments';
+import { Ledger } from '../../../src/availability';
 import { pauseBefore } from '../../support/sessions';
 import { openStand, SOUND, type Stand, statusesOf } from './stand';
 
@@ -56,7 +56,7 @@ describe('mistake 9: a result that is always true', () => {
 
   it('does not in Holdfast: of two cancellations at once one cancels, the other is told', async () => {
     const { body } = await stand.book('11:00');
-    const pause = pauseBefore(stand.app.app.get(AppointmentRepository, { strict: false }), 'update');
+    const pause = pauseBefore(stand.app.app.get(Ledger, { strict: false }), 'release');
     const first = stand.cancel(body.id);
     await pause.reached;
     const second = stand.cancel(body.id);

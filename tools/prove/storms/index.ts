@@ -1,11 +1,16 @@
 import type { Storm } from '../storm';
 import { anyPractitioner } from './any-practitioner.storm';
 import { bookAgainstCancel } from './book-against-cancel.storm';
+import { holdExpiry } from './hold-expiry.storm';
 import { hoursEdited } from './hours-edited.storm';
 import { newPatient } from './new-patient.storm';
+import { oneEtag } from './one-etag.storm';
 import { oneSlot } from './one-slot.storm';
 import { overlapping } from './overlapping.storm';
+import { reschedule } from './reschedule.storm';
 import { sameKey } from './same-key.storm';
+import { sweeper } from './sweeper.storm';
+import { twoAdmins } from './two-admins.storm';
 import { twoProcesses } from './two-processes.storm';
 
 /** In the order in which they run. */
@@ -14,6 +19,11 @@ export const STORMS: readonly Storm[] = [
   overlapping,
   anyPractitioner,
   bookAgainstCancel,
+  reschedule,
+  twoAdmins,
+  oneEtag,
+  holdExpiry,
+  sweeper,
   sameKey,
   newPatient,
   hoursEdited,
