@@ -50,7 +50,7 @@ ALTER TABLE organization
   ADD COLUMN late_cancellation_kind text NOT NULL DEFAULT 'late_cancellation';
 
 -- expires_at     when a hold or request stops to occupy its time
--- pending_until  until when a request may be decided, its start left aside
+-- pending_until  until when a request may be decided, its start left aside; of what expired: that it was a request
 -- cancellation   what a cancellation was: in time, or what the clinic calls a late one
 ALTER TABLE appointment
   ADD COLUMN pending_until timestamptz,
@@ -69,8 +69,8 @@ CREATE INDEX appointment_confirmation ON appointment (organization_id, confirmat
 CREATE INDEX appointment_expiry ON appointment (organization_id, expires_at) WHERE status IN ('held', 'pending');
 CREATE INDEX claim_expiry ON claim (organization_id, expires_at) WHERE expires_at IS NOT NULL;
 
--- What expired, by age, for the pruner.
-CREATE INDEX appointment_expired ON appointment (updated_at) WHERE status = 'expired';
+-- Holds that expired, by age, for the pruner.
+CREATE INDEX appointment_expired ON appointment (updated_at) WHERE status = 'expired' AND pending_until IS NULL;
 
 -- What else is pruned is old, and lies together: block ranges tell where, and cost writers next to nothing.
 CREATE INDEX idempotency_key_age ON idempotency_key USING brin (created_at) WITH (pages_per_range = 32, autosummarize = on);

@@ -40,7 +40,7 @@ export class Appointment {
   /** When a hold or request stops to occupy its time; what it was, afterwards. */
   @Column('timestamptz', { nullable: true })
   expiresAt: Date | null;
-  /** Until when a request may be decided, its start left aside; null for one without a limit. */
+  /** Until when a request may be decided, its start left aside; null for one without a limit that has not expired. */
   @Column('timestamptz', { nullable: true })
   pendingUntil: Date | null;
   /** What a cancellation was: `in_time`, or what the organization calls a late one. */

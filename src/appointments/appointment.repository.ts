@@ -84,6 +84,28 @@ export class AppointmentRepository {
       .getCount();
   }
 
+  /** When a patient, known by id or phone, has appointments within an interval; but for one of them. */
+  async timesOf(
+    tx: EntityManager,
+    who: { patientId?: string; phone?: string; appointmentId?: string },
+    during: Interval,
+  ): Promise<Interval[]> {
+    const rows = await tx.query<Array<{ starts_at: Date; ends_at: Date }>>(
+      `SELECT a.starts_at, a.ends_at FROM patient p JOIN appointment a ON a.patient_id = p.id
+       WHERE p.deleted_at IS NULL AND (p.id = $1 OR p.phone = $2) AND a.id IS DISTINCT FROM $3
+         AND a.starts_at < $4 AND a.starts_at > $5 AND a.status = ANY($6)`,
+      [
+        who.patientId ?? null,
+        who.phone ?? null,
+        who.appointmentId ?? null,
+        new Date(during.end),
+        new Date(during.start - LONGEST_CLAIM),
+        OCCUPYING,
+      ],
+    );
+    return rows.map((row) => ({ start: row.starts_at.getTime(), end: row.ends_at.getTime() }));
+  }
+
   /** Whether a patient has another appointment within an interval. Sees what it should only under the patient's lock. */
   async isBusy(tx: EntityManager, patientId: string, during: Interval, except?: string): Promise<boolean> {
     const query = tx
@@ -103,12 +125,6 @@ export class AppointmentRepository {
     return tx
       .withRepository(this.history)
       .find({ where: { appointmentId, version: MoreThan(after) }, order: { version: 'ASC' }, take });
-  }
-
-  /** The status that an appointment had before its last change. */
-  async statusBefore(tx: EntityManager, { id, version }: Appointment): Promise<AppointmentStatus | null> {
-    const line = await tx.withRepository(this.history).findOneBy({ appointmentId: id, version });
-    return line?.fromStatus ?? null;
   }
 
   /** One page, in an order that stands on an index, so that it costs the same wherever it lies. */

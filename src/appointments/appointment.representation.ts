@@ -1,7 +1,7 @@
 import { showInstant } from '../platform';
 import type { AppointmentHistory } from './appointment.entities';
 import type { FullAppointment } from './appointment.repository';
-import { statusAt } from './transitions.rules';
+import { statusAt, wasRequested } from './transitions.rules';
 
 /** When an appointment was last changed, by somebody or by time alone. */
 export const changedAt = (appointment: FullAppointment): Date =>
@@ -10,6 +10,7 @@ export const changedAt = (appointment: FullAppointment): Date =>
 /** An appointment as the API shows it: `expired` when its time is over, whether or not that is stored already. */
 export const showAppointment = (appointment: FullAppointment) => {
   const status = statusAt(appointment, appointment.asOf);
+  const ends = ['held', 'pending', 'expired'].includes(status) ? appointment.expiresAt : null;
   return {
     id: appointment.id,
     status,
@@ -19,8 +20,8 @@ export const showAppointment = (appointment: FullAppointment) => {
     attendeeName: appointment.attendeeName,
     startsAt: showInstant(appointment.startsAt),
     endsAt: showInstant(appointment.endsAt),
-    holdExpiresAt: status === 'held' ? showInstant(appointment.expiresAt!) : null,
-    pendingUntil: status === 'pending' ? showInstant(appointment.expiresAt!) : null,
+    holdExpiresAt: ends && !wasRequested(appointment) ? showInstant(ends) : null,
+    pendingUntil: ends && wasRequested(appointment) ? showInstant(ends) : null,
     mode: appointment.mode,
     segments: appointment.segments.map((segment) => ({
       name: segment.name,

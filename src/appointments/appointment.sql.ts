@@ -10,7 +10,6 @@ export interface Change {
   before: Appointment;
   /** What becomes different. */
   after: Partial<Life>;
-  /** The status that the change started from; it differs from the stored one where a hold had lapsed. */
   from: AppointmentStatus;
   action: string;
   /** The outbox event. */
@@ -52,6 +51,22 @@ const RECORD_CHANGES = {
   )
   SELECT id, updated_at FROM changed`,
 };
+
+/** The change that writes down that a hold or request is over. */
+export const expiryOf = (before: Appointment): Change => ({
+  before,
+  after: {
+    status: 'expired',
+    pendingUntil: before.status === 'pending' ? (before.pendingUntil ?? before.expiresAt) : null,
+  },
+  from: before.status,
+  action: 'expire',
+  event: 'appointment.expired',
+  actor: 'system',
+  channel: 'system',
+  reason: null,
+  details: {},
+});
 
 const lifeOf = ({ status, startsAt, endsAt, expiresAt, pendingUntil, cancellation }: Life): Life => ({
   status,

@@ -1,5 +1,5 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
-import { ApiTags } from '@nestjs/swagger';
+import { ApiBody, ApiTags } from '@nestjs/swagger';
 import { Allow, type Call, CurrentCall } from '../auth';
 import {
   Email,
@@ -134,12 +134,14 @@ export class AppointmentsController {
 
   @Post(':id/confirm')
   @HttpCode(200)
+  @ApiBody({ type: ReasonDto, required: false })
   confirm(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Body() body?: ReasonDto) {
     return this.life.confirm(call, id, body?.reason);
   }
 
   @Post(':id/cancel')
   @HttpCode(200)
+  @ApiBody({ type: ReasonDto, required: false })
   cancel(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Body() body?: ReasonDto) {
     return this.life.cancel(call, id, body?.reason);
   }
@@ -152,18 +154,21 @@ export class AppointmentsController {
 
   @Post(':id/check-in')
   @HttpCode(200)
+  @ApiBody({ type: ReasonDto, required: false })
   checkIn(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Body() body?: ReasonDto) {
     return this.life.checkIn(call, id, body?.reason);
   }
 
   @Post(':id/complete')
   @HttpCode(200)
+  @ApiBody({ type: ReasonDto, required: false })
   complete(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Body() body?: ReasonDto) {
     return this.life.complete(call, id, body?.reason);
   }
 
   @Post(':id/no-show')
   @HttpCode(200)
+  @ApiBody({ type: ReasonDto, required: false })
   noShow(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Body() body?: ReasonDto) {
     return this.life.noShow(call, id, body?.reason);
   }

@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import type { Call } from '../auth';
-import { Cursors, Database, DEFAULT_PAGE, type Page, parseInstant, Reply } from '../platform';
+import { Cursors, Database, DEFAULT_PAGE, type Page, parseInstant, Reply, showInstant } from '../platform';
 import type { AppointmentStatus } from './appointment.entities';
 import { AppointmentRepository, type FullAppointment } from './appointment.repository';
 import { changedAt, showAppointment, showHistory } from './appointment.representation';
@@ -34,11 +34,11 @@ export class AppointmentsService {
   }
 
   /**
-   * A page, in the order of starts; with `updatedSince` in the order of changes, for pollers: who asks again with the latest
-   * `updatedAt` that he was shown, or with the time at which he asked, misses nothing. So a poll waits for the changes that
+   * A page, in the order of starts; with `updatedSince` in the order of changes, for pollers: who asks again with its
+   * `asOf`, with the latest `updatedAt` that he was shown, or with the time at which he asked, misses nothing. So a poll waits for the changes that
    * have begun before it, and leaves out those that begin after it.
    */
-  async list(call: Call, query: AppointmentsQuery): Promise<Page<object>> {
+  async list(call: Call, query: AppointmentsQuery): Promise<Page<object> & { asOf?: string }> {
     const { from, to, practitionerId, patientId, status, confirmationStatus, updatedSince } = query;
     const filters = [from, to, practitionerId, patientId, status, confirmationStatus, updatedSince];
     const scope = ['appointments', call.organizationId, ...filters].join('/');
@@ -61,7 +61,8 @@ export class AppointmentsService {
       });
       const keyOf = (row: FullAppointment) =>
         until ? [changedAt(row).toISOString(), row.id, until.toISOString()] : [row.startsAt.toISOString(), row.id];
-      return this.cursors.page(rows, limit, scope, keyOf, showAppointment);
+      const page = this.cursors.page(rows, limit, scope, keyOf, showAppointment);
+      return until ? { ...page, asOf: showInstant(until) } : page;
     });
   }
 

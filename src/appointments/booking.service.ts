@@ -19,12 +19,12 @@ import {
 } from '../availability';
 import { type PatientFields, PatientsService } from '../clinic';
 import { Clock, Idempotency, Log, Metrics, parseInstant, Problem, Reply, TryAgain } from '../platform';
-import type { Appointment, AppointmentSegment } from './appointment.entities';
+import type { AppointmentSegment } from './appointment.entities';
 import { showAppointment } from './appointment.representation';
 import { PatientRulesService } from './patient-rules.service';
-import { RefusalsService } from './refusals.service';
+import { type LostTime, RefusalsService } from './refusals.service';
 import { booked, type Standing } from './transitions.rules';
-import { GUARDED_BOOKING, type NewAppointment, RECORD_BOOKING, recordValues } from './booking.sql';
+import { GUARDED_BOOKING, type NewAppointment, RECORD_BOOKING, type Recorded, recordValues } from './booking.sql';
 
 export interface BookingRequest {
   serviceId: string;
@@ -70,16 +70,22 @@ export class BookingService {
       request.practitionerId ?? request.serviceId,
       Math.floor(startsAt / 86_400_000),
     ].join('/');
+    const lost: LostTime = {
+      serviceId: request.serviceId,
+      practitionerId: request.practitionerId ?? undefined,
+      startsAt,
+      mode: request.mode ?? undefined,
+      patientId: request.patientId ?? undefined,
+      phone: request.patient?.phone,
+    };
     try {
       const reply = await this.gate.pass(crowd, () =>
-        this.idempotency.transaction(call, (tx, attempt) => this.tryToBook(tx, call, request, startsAt, attempt)),
+        this.idempotency.transaction(call, (tx, attempt) => this.tryToBook(tx, call, request, lost, attempt)),
       );
       if (!reply.stored?.replayed) this.metrics.bookings.inc({ outcome: 'booked' });
       return reply;
     } catch (error) {
-      const { serviceId } = request;
-      const [practitionerId, mode] = [request.practitionerId ?? undefined, request.mode ?? undefined];
-      const problem = await this.refusals.explain(call, error, { serviceId, practitionerId, startsAt, mode });
+      const problem = await this.refusals.explain(call, error, lost);
       if (problem instanceof Problem) this.metrics.bookings.inc({ outcome: problem.code });
       throw problem;
     }
@@ -89,10 +95,12 @@ export class BookingService {
     tx: EntityManager,
     call: Call,
     request: BookingRequest,
-    startsAt: number,
+    lost: LostTime,
     attempt: number,
   ): Promise<Reply> {
+    const { startsAt } = lost;
     const service = await this.lanes.service(tx, request.serviceId, 'for booking');
+    lost.allowOverlap = service.allowPatientOverlap;
     const lanes = await this.lanes.lanes(tx, service.id, request.practitionerId ?? undefined);
     if (request.patientId) await this.patients.lockForBooking(tx, request.patientId);
     if (request.patient) await this.patients.requireReferences(tx, request.patient);
@@ -133,13 +141,13 @@ export class BookingService {
       const { scheduleId } = first!;
       const booking = draft(first!);
       const values = [...guardedClaimValues({ ...claim, scheduleId, day: days[0]!.day }), ...recordValues(booking)];
-      const rows = await tx.query<unknown[]>(GUARDED_BOOKING as never, values);
+      const [recorded] = await tx.query<Recorded[]>(GUARDED_BOOKING as never, values);
       // Somebody was faster between the reading above and the lock: look again, and lock first this time.
-      if (rows.length === 0) {
+      if (!recorded) {
         this.refusals.caught('slot_taken', call);
         throw new TryAgain('the time was taken meanwhile');
       }
-      return this.answer(booking, 'guarded');
+      return this.answer(booking, recorded, 'guarded');
     }
     const claimed = await this.ledger.claim(tx, candidates, claim);
     if (!claimed.ok) {
@@ -147,8 +155,8 @@ export class BookingService {
       throw new Problem(claimed.reason === 'taken' ? 'slot_taken' : 'outside_hours');
     }
     const booking = draft(claimed.lane);
-    await tx.query(RECORD_BOOKING as never, recordValues(booking));
-    return this.answer(booking, 'locking');
+    const [recorded] = await tx.query<Recorded[]>(RECORD_BOOKING as never, recordValues(booking));
+    return this.answer(booking, recorded!, 'locking');
   }
 
   /** The lanes worth trying: free by what was read. With nobody named, the practitioner with the emptiest day comes first. */
@@ -182,9 +190,8 @@ export class BookingService {
       standing: Standing;
     },
   ): NewAppointment {
-    const now = new Date(on.service.asOf);
     const [startsAt, endsAt] = [new Date(on.span.core.start), new Date(on.span.core.end)];
-    const appointment: Appointment = {
+    const appointment: NewAppointment['appointment'] = {
       id: on.id,
       organizationId: call.organizationId,
       ...on.standing,
@@ -200,8 +207,6 @@ export class BookingService {
       source: call.channel,
       notes: request.notes ?? null,
       metadata: request.metadata ?? {},
-      createdAt: now,
-      updatedAt: now,
     };
     const segment: AppointmentSegment = {
       appointmentId: on.id,
@@ -218,9 +223,13 @@ export class BookingService {
     return { appointment, segments: [segment], actor: call.principalId, channel: call.channel, eventId: uuidv7() };
   }
 
-  private answer({ appointment, segments }: NewAppointment, form: 'guarded' | 'locking'): Reply {
+  private answer(
+    { appointment, segments }: NewAppointment,
+    { created_at: createdAt }: Recorded,
+    form: 'guarded' | 'locking',
+  ): Reply {
     this.log.debugEvent('appointment_booked', { appointmentId: appointment.id, form });
-    const asOf = appointment.createdAt.getTime();
-    return Reply.created('/v1/appointments', showAppointment({ ...appointment, segments, asOf }), appointment.version);
+    const stored = { ...appointment, segments, createdAt, updatedAt: createdAt, asOf: createdAt.getTime() };
+    return Reply.created('/v1/appointments', showAppointment(stored), appointment.version);
   }
 }

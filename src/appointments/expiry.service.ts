@@ -2,7 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { Ledger } from '../availability';
 import { Database, Log, Metrics, Problem } from '../platform';
 import { AppointmentRepository } from './appointment.repository';
-import { recordChanges } from './appointment.sql';
+import { expiryOf, recordChanges } from './appointment.sql';
 
 /** Appointments of one transaction: it holds their locks and those of their days, so few enough that nobody waits long. */
 const BATCH = 100;
@@ -59,20 +59,7 @@ export class ExpiryService {
         tx,
         overdue.map((each) => each.id),
       );
-      await recordChanges(
-        tx,
-        overdue.map((before) => ({
-          before,
-          after: { status: 'expired' as const },
-          from: before.status,
-          action: 'expire',
-          event: 'appointment.expired',
-          actor: 'system',
-          channel: 'system',
-          reason: null,
-          details: {},
-        })),
-      );
+      await recordChanges(tx, overdue.map(expiryOf));
       this.metrics.transitions.inc({ action: 'expire', outcome: 'done' }, overdue.length);
       return overdue.length;
     });

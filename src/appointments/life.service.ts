@@ -7,6 +7,7 @@ import {
   DayGate,
   decideClaim,
   decideWindow,
+  isBookable,
   LanesRepository,
   Ledger,
   type PractitionerLane,
@@ -14,14 +15,14 @@ import {
   type Span,
   spanOf,
 } from '../availability';
-import { OrganizationService } from '../clinic';
+import { OrganizationService, type PatientRules, PatientsService } from '../clinic';
 import { Clock, Idempotency, Metrics, parseInstant, Problem, Reply, showInstant, TryAgain } from '../platform';
 import type { AppointmentSegment, AppointmentStatus } from './appointment.entities';
 import { AppointmentRepository, type FullAppointment } from './appointment.repository';
 import { showAppointment } from './appointment.representation';
-import { type Change, recordChanges } from './appointment.sql';
+import { type Change, expiryOf, recordChanges } from './appointment.sql';
 import { PatientRulesService } from './patient-rules.service';
-import { RefusalsService } from './refusals.service';
+import { type LostTime, RefusalsService } from './refusals.service';
 import {
   accepted,
   type Action,
@@ -31,6 +32,7 @@ import {
   type Standing,
   statusAt,
   type TransitionDecision,
+  wasRequested,
 } from './transitions.rules';
 
 export interface RescheduleRequest {
@@ -63,6 +65,7 @@ export class LifeService {
     private readonly slots: SlotsService,
     private readonly ledger: Ledger,
     private readonly organization: OrganizationService,
+    private readonly patients: PatientsService,
     private readonly appointments: AppointmentRepository,
     private readonly rules: PatientRulesService,
     private readonly refusals: RefusalsService,
@@ -75,37 +78,36 @@ export class LifeService {
   confirm(call: Call, id: string, reason?: string | null): Promise<Reply> {
     return this.act(call, id, 'confirm', reason, async (tx) => {
       const seen = await this.appointments.get(tx, id);
-      const service = await this.lanes.findService(tx, seen.serviceId);
+      // Locked as for a booking, which a late confirm is: neither may be deleted meanwhile.
+      const service = await this.lanes.findService(tx, seen.serviceId, 'for booking');
+      const patientIsThere = await this.patients.lockLiving(tx, seen.patientId);
       if (service) await this.rules.lock(tx, service, seen.patientId);
 
-      const before = await this.appointments.lock(tx, id);
-      const from = statusAt(before, before.asOf);
-      const origin = before.status === 'expired' ? await this.appointments.statusBefore(tx, before) : before.status;
-      const late = from === 'expired' && origin === 'held';
+      const stored = await this.appointments.lock(tx, id);
+      const from = statusAt(stored, stored.asOf);
+      const late = from === 'expired' && !wasRequested(stored);
       // That time went by makes nobody's If-Match stale who wants to confirm: nobody else has changed anything.
-      requireVersion(call, before.version, {
-        also: late && before.status === 'expired' ? before.version - 1 : undefined,
-      });
-      if (!late) refuse(decideTransition(before, 'confirm', before.asOf), 'confirm');
-      if (origin === 'held' && service?.paymentRequired) throw new Problem('payment_required');
-      if (origin === 'held' && !service) throw new Problem('hold_expired', 'The service is not offered any more.');
+      const swept = stored.status === 'expired';
+      requireVersion(call, stored.version, { also: late && swept ? stored.version - 1 : undefined });
+      if (!late) refuse(decideTransition(stored, 'confirm', stored.asOf), 'confirm');
+      if (late && !(service && patientIsThere)) throw expired('The patient or the service is not there any more.');
+      if (late && service?.paymentRequired) throw expired('It was not paid in time.');
+      if (from === 'held' && service?.paymentRequired) throw new Problem('payment_required');
 
       const standing: Standing =
-        origin === 'held'
-          ? accepted(service!, before.startsAt.getTime(), before.asOf)
-          : { status: 'confirmed', expiresAt: null, pendingUntil: null };
+        from === 'pending' || !service
+          ? { status: 'confirmed', expiresAt: null, pendingUntil: null }
+          : accepted(service, stored.startsAt.getTime(), stored.asOf);
       // A request that nobody could decide on any more, for it would begin before.
-      const over = standing.expiresAt !== null && standing.expiresAt.getTime() <= before.asOf;
-      if (over || (late && before.startsAt.getTime() <= before.asOf)) {
-        throw new Problem('hold_expired', 'The time that was held is over.');
-      }
+      const over = standing.expiresAt !== null && standing.expiresAt.getTime() <= stored.asOf;
+      if (over || (late && stored.startsAt.getTime() <= stored.asOf)) throw expired('The time itself is over.');
       const claims = await this.ledger.claimsOf(tx, id);
-      if (late) {
-        if (!(await this.retake(tx, before, service!, standing, claims))) throw new Problem('hold_expired');
-      } else if (!(await this.ledger.keep(tx, id, claims, standing.expiresAt))) {
+      if (late) await this.retake(tx, stored, service!, standing, claims);
+      else if (!(await this.ledger.keep(tx, id, claims, standing.expiresAt))) {
         // It ran out while this waited for a lock, and somebody took the time: decide again on that.
         throw new TryAgain('the time of an appointment was over meanwhile');
       }
+      const before = late && !swept ? { ...stored, ...(await recordChanges(tx, [expiryOf(stored)]))[0]! } : stored;
       return { before, from, after: standing };
     });
   }
@@ -117,18 +119,17 @@ export class LifeService {
     service: BookableService,
     { expiresAt }: Standing,
     claims: Claim[],
-  ): Promise<boolean> {
-    await this.rules.check(tx, service, wishOf(before));
+  ): Promise<void> {
     const { startsAt, endsAt, organizationId, id, segments } = before;
+    await this.rules.check(tx, service, wishOf(before));
+    const lane = await this.lanes.findLane(tx, service.id, segments[0]!.practitionerId!);
+    if (!lane?.eligible || !isBookable(service)) throw expired('The practitioner does not offer this any more.');
     // What was agreed on is the appointment's own length; the buffers are the service's.
-    const span = spanOf(
-      { ...service, durationMinutes: (endsAt.getTime() - startsAt.getTime()) / 60_000 },
-      startsAt.getTime(),
-    );
-    const offering = await this.lanes.lanes(tx, service.id);
-    const lanes = offering.filter((lane) => lane.scheduleId === segments[0]!.scheduleId);
-    if (lanes.length === 0) return false;
-    return (await this.ledger.claim(tx, lanes, { organizationId, holder: id, span, expiresAt }, claims)).ok;
+    const durationMinutes = (endsAt.getTime() - startsAt.getTime()) / 60_000;
+    const span = spanOf({ ...service, durationMinutes }, startsAt.getTime());
+    const claimed = await this.ledger.claim(tx, [lane], { organizationId, holder: id, span, expiresAt }, claims);
+    if (claimed.ok) return;
+    throw expired(claimed.reason === 'taken' ? 'Somebody else has the time by now.' : 'The time is not open any more.');
   }
 
   /** Cancels, and frees what the appointment occupies: its own claim, never "the slot", which may be somebody else's by then. */
@@ -136,12 +137,9 @@ export class LifeService {
     return this.act(call, id, 'cancel', reason, async (tx) => {
       const rule = await this.organization.patientRules(tx, call.organizationId);
       const { before, from, to } = await this.lockFor(tx, call, id, 'cancel');
-      const decision = decideCancellation(rule, from, before.startsAt.getTime(), call.role, before.asOf);
-      if (!decision.ok) {
-        throw new Problem(decision.reason, undefined, { cancellationWindowMinutes: rule.cancellationWindowMinutes });
-      }
+      const cancellation = this.requireCancellable(call, rule, before);
       await this.ledger.release(tx, [id]);
-      return { before, from, after: { status: to, cancellation: decision.kind } };
+      return { before, from, after: { status: to, cancellation } };
     });
   }
 
@@ -177,29 +175,39 @@ export class LifeService {
    */
   async reschedule(call: Call, id: string, request: RescheduleRequest): Promise<Reply> {
     const startsAt = parseInstant(request.startsAt)!;
-    const lost: { serviceId?: string; practitionerId?: string; startsAt: number; mode?: string } = { startsAt };
+    const lost: LostTime = { startsAt, appointmentId: id };
     const crowd = [call.organizationId, request.practitionerId ?? id, Math.floor(startsAt / 86_400_000)].join('/');
     const move = async (tx: EntityManager) => {
       const seen = await this.appointments.get(tx, id);
-      const service = await this.lanes.service(tx, seen.serviceId, 'for booking');
+      const service = await this.lanes.findService(tx, seen.serviceId, 'for booking');
       const practitionerId = request.practitionerId ?? seen.segments[0]!.practitionerId!;
-      const lanes = await this.lanes.lanes(tx, service.id, practitionerId);
-      Object.assign(lost, { serviceId: service.id, practitionerId, mode: seen.mode });
-      await this.rules.lock(tx, service, seen.patientId);
+      const lane = await this.lanes.findLane(tx, seen.serviceId, practitionerId);
+      if (request.practitionerId && !lane) throw Problem.notFound('practitioner');
+      Object.assign(lost, { serviceId: seen.serviceId, practitionerId, mode: seen.mode, patientId: seen.patientId });
+      if (service) await this.rules.lock(tx, service, seen.patientId);
+      lost.allowOverlap = service?.allowPatientOverlap;
+      const rule = await this.organization.patientRules(tx, call.organizationId);
 
       const before = await this.appointments.lock(tx, id);
-      if (before.segments[0]!.practitionerId !== seen.segments[0]!.practitionerId) {
+      if (!request.practitionerId && before.segments[0]!.practitionerId !== practitionerId) {
         throw new TryAgain('the appointment was moved meanwhile');
       }
       requireVersion(call, before.version);
+      const decision = decideTransition(before, 'reschedule', before.asOf);
+      // What the rules do not allow is told before that the status does not; but what is over needs no practitioner.
+      if (!service || !lane) {
+        refuse(decision, 'reschedule');
+        throw new Problem(service ? 'practitioner_not_eligible' : 'service_not_bookable');
+      }
+      if (!isBookable(service)) throw new Problem('service_not_bookable');
+      if (!lane.eligible) throw new Problem('practitioner_not_eligible');
       const window = decideWindow(service, startsAt, this.clock.now());
       if (!window.ok) throw new Problem(window.reason);
       const span = spanOf(service, startsAt);
-      const decision = decideTransition(before, 'reschedule', before.asOf);
-      if (!decision.ok) {
-        await this.requireOpen(tx, lanes, span);
-        refuse(decision, 'reschedule');
-      }
+      if (!decision.ok) await this.requireOpen(tx, lane, span);
+      refuse(decision, 'reschedule');
+      // Moving away what could not be cancelled any more would be a way round that.
+      this.requireCancellable(call, rule, before);
       const { expiresAt, pendingUntil } = before;
       const after = {
         startsAt: new Date(span.core.start),
@@ -210,10 +218,9 @@ export class LifeService {
       const own = await this.ledger.claimsOf(tx, id);
       if (own.length === 0) throw new TryAgain('the time of an appointment was over meanwhile');
       const claim = { organizationId: call.organizationId, holder: id, span, expiresAt: after.expiresAt };
-      const claimed = await this.ledger.claim(tx, lanes, claim, own);
+      const claimed = await this.ledger.claim(tx, [lane], claim, own);
       if (!claimed.ok) throw new Problem(claimed.reason === 'taken' ? 'slot_taken' : 'outside_hours');
 
-      const { lane } = claimed;
       const segment = {
         ...before.segments[0]!,
         scheduleId: lane.scheduleId,
@@ -273,10 +280,18 @@ export class LifeService {
     return { before, ...refuse(decideTransition(before, action, before.asOf), action) };
   }
 
+  /** @returns what a cancellation now would be called */
+  private requireCancellable(call: Call, rule: PatientRules, appointment: FullAppointment): string {
+    const { status, startsAt, asOf } = appointment;
+    const decision = decideCancellation(rule, status, startsAt.getTime(), call.role, asOf);
+    if (decision.ok) return decision.kind;
+    throw new Problem(decision.reason, undefined, { cancellationWindowMinutes: rule.cancellationWindowMinutes });
+  }
+
   /** That the rules do not allow a time is told before that the appointment's status does not. */
-  private async requireOpen(tx: EntityManager, lanes: PractitionerLane[], span: Span): Promise<void> {
-    const days = await this.slots.daysOf(tx, lanes, span.buffered);
-    const decision = decideClaim(days.get(lanes[0]!.scheduleId) ?? [], span);
+  private async requireOpen(tx: EntityManager, lane: PractitionerLane, span: Span): Promise<void> {
+    const days = await this.slots.daysOf(tx, [lane], span.buffered);
+    const decision = decideClaim(days.get(lane.scheduleId) ?? [], span);
     if (!decision.ok && decision.reason === 'outside_hours') throw new Problem('outside_hours');
   }
 }
@@ -289,6 +304,8 @@ function refuse(decision: TransitionDecision, action: Action): { from: Appointme
       : `An appointment that is ${decision.from} does not allow: ${action}.`;
   throw new Problem('invalid_transition', detail, { currentStatus: decision.from });
 }
+
+const expired = (why: string): Problem => new Problem('hold_expired', `The hold is over. ${why}`);
 
 const wishOf = (appointment: FullAppointment) => ({
   patientId: appointment.patientId,

@@ -1,7 +1,8 @@
 import { Injectable } from '@nestjs/common';
 import type { Call } from '../auth';
-import { SlotsService } from '../availability';
-import { ConstraintViolation, Log, Metrics, Problem } from '../platform';
+import { type Slot, SlotsService } from '../availability';
+import { ConstraintViolation, Database, Log, Metrics, overlapsAny, Problem } from '../platform';
+import { AppointmentRepository } from './appointment.repository';
 
 /** The time that somebody wanted; the service where it got as far as to be known. */
 export interface LostTime {
@@ -9,6 +10,11 @@ export interface LostTime {
   practitionerId?: string;
   startsAt: number;
   mode?: string;
+  /** Who wanted it, by id or phone, which of his appointments is to be moved there, and whether he may have two at a time. */
+  patientId?: string;
+  phone?: string;
+  appointmentId?: string;
+  allowOverlap?: boolean;
 }
 
 /** What stands behind the day row's lock: the exclusion constraint, and the key that the same start violates first. */
@@ -21,6 +27,8 @@ const RACES = { slot_taken: 'slot', version_stale: 'version', hold_expired: 'hol
 @Injectable()
 export class RefusalsService {
   constructor(
+    private readonly database: Database,
+    private readonly appointments: AppointmentRepository,
     private readonly slots: SlotsService,
     private readonly log: Log,
     private readonly metrics: Metrics,
@@ -30,7 +38,9 @@ export class RefusalsService {
   async explain(call: Call, error: unknown, lost: LostTime): Promise<unknown> {
     const problem = this.translate(error);
     if (!(problem instanceof Problem) || problem.code !== 'slot_taken' || lost.serviceId === undefined) return problem;
-    const alternatives = await this.slots.alternatives(call, { ...lost, serviceId: lost.serviceId });
+    const { serviceId, practitionerId, startsAt, mode } = lost;
+    const found = await this.slots.alternatives(call, { serviceId, practitionerId, startsAt, mode });
+    const alternatives = (await this.whatSuits(call, lost, found)).slice(0, 3);
     return new Problem('slot_taken', 'Somebody else was faster: this time is booked. Please take another one.', {
       alternatives,
     });
@@ -42,6 +52,18 @@ export class RefusalsService {
     const race = RACES[code as keyof typeof RACES];
     this.metrics.racesCaught.inc({ race });
     this.log.event('race_caught', { race, organizationId: call.organizationId, appointmentId });
+  }
+
+  /** Leaves out times at which the patient has another appointment, where he may not have two. */
+  private async whatSuits(call: Call, lost: LostTime, found: Slot[]): Promise<Slot[]> {
+    if (lost.allowOverlap !== false || found.length === 0) return found;
+    const spans = found.map((slot) => ({ start: Date.parse(slot.startsAt), end: Date.parse(slot.endsAt), slot }));
+    const reach = {
+      start: Math.min(...spans.map(({ start }) => start)),
+      end: Math.max(...spans.map(({ end }) => end)),
+    };
+    const busy = await this.database.read(call.organizationId, (tx) => this.appointments.timesOf(tx, lost, reach));
+    return spans.filter((span) => !overlapsAny(busy, span)).map(({ slot }) => slot);
   }
 
   private translate(error: unknown): unknown {

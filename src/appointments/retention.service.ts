@@ -41,9 +41,7 @@ export class RetentionService {
     return this.database.prune('holds that expired', async (tx) => {
       const rows = await tx.query<Array<{ organization_id: string; id: string }>>(
         `SELECT a.organization_id, a.id FROM appointment a
-         WHERE a.status = 'expired' AND a.updated_at < $1
-           AND EXISTS (SELECT 1 FROM appointment_history h WHERE h.organization_id = a.organization_id
-                         AND h.appointment_id = a.id AND h.version = a.version AND h.from_status = 'held')
+         WHERE a.status = 'expired' AND a.pending_until IS NULL AND a.updated_at < $1
          LIMIT $2 FOR UPDATE SKIP LOCKED`,
         [before, take],
       );

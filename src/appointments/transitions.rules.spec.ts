@@ -26,8 +26,8 @@ const TABLE = readFileSync(path.join(__dirname, '../../docs/appointments.md'), '
       .slice(1, -1)
       .map((cell) => cell.trim()),
   ) // prettier-ignore
-  .filter(([first]) => first === 'from' || /^`\w+`$/.test(first!));
-const [HEADER, ...ROWS] = TABLE;
+  .filter((_, index, lines) => index >= lines.findIndex(([first]) => first === 'from'));
+const [HEADER, ...ROWS] = TABLE.slice(0, 1 + STATUSES.length);
 const CASES = ROWS.flatMap(([from, ...cells]) =>
   cells.map((cell, index) => ({
     from: from!.replaceAll('`', '') as AppointmentStatus,

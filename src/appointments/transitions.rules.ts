@@ -27,6 +27,13 @@ export type Stored = Pick<Appointment, 'status' | 'startsAt' | 'expiresAt'>;
 export const statusAt = ({ status, expiresAt }: Stored, now: number): AppointmentStatus =>
   (status === 'held' || status === 'pending') && expiresAt !== null && expiresAt.getTime() <= now ? 'expired' : status;
 
+/**
+ * Whether what expires, or has expired, is a request and not a hold. A request that expired keeps its limit, a hold never
+ * had one.
+ */
+export const wasRequested = ({ status, pendingUntil }: Pick<Appointment, 'status' | 'pendingUntil'>): boolean =>
+  status === 'pending' || (status === 'expired' && pendingUntil !== null);
+
 export type TransitionDecision =
   | { ok: true; from: AppointmentStatus; to: AppointmentStatus }
   | { ok: false; from: AppointmentStatus; why: 'status' | 'not_started' };

@@ -32,7 +32,8 @@ export const CurrentCall = createParamDecorator((_: unknown, context: ExecutionC
     ...request.actor,
     channel: 'api',
     idempotencyKey: request.method === 'POST' ? readIdempotencyKey(request.headers['idempotency-key']) : undefined,
-    fingerprint: request.method === 'POST' ? fingerprintOf(request.method, request.url, request.body) : Buffer.alloc(0),
+    fingerprint:
+      request.method === 'POST' ? fingerprintOf(request.method, request.url, request.body ?? {}) : Buffer.alloc(0),
     ifMatch: readIfMatch(request.headers['if-match']),
   };
 });
@@ -70,7 +71,7 @@ function readIfMatch(header: string | undefined): number[] | 'any' | undefined {
     throw Problem.invalid({ pointer: 'If-Match', detail: 'must be an entity tag, such as "3"' });
   }
   const tags = header.match(new RegExp(tag.source, 'g')) ?? [];
-  return tags.map((each) => (/^"?\d{1,9}"?$/.test(each) ? Number(each.replaceAll('"', '')) : -1));
+  return tags.map((each) => (/^"?(0|[1-9]\d{0,8})"?$/.test(each) ? Number(each.replaceAll('"', '')) : -1));
 }
 
 /**

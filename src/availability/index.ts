@@ -18,4 +18,4 @@ export { GUARDED_CLAIM, GUARDED_CLAIM_PARAMETERS, guardedClaimValues } from './l
 export { ResourceLanesService } from './resource-lanes.service';
 export type { Claim } from './schedule.entities';
 export { SchedulesService } from './schedules.service';
-export { isBookable, type SeenDay, SlotsService } from './slots.service';
+export { isBookable, type SeenDay, type Slot, SlotsService } from './slots.service';

@@ -105,28 +105,21 @@ export class LanesRepository {
    * @throws Problem `not_found` for an unknown practitioner, `practitioner_not_eligible` for one who does not offer it
    */
   async lanes(tx: EntityManager, serviceId: string, practitionerId?: string): Promise<PractitionerLane[]> {
-    const rows = await tx.query<
-      Array<{
-        practitioner_id: string;
-        schedule_id: string;
-        time_zone: string;
-        location_id: string | null;
-        eligible: boolean;
-      }>
-    >(
-      (practitionerId === undefined ? ALL_LANES : NAMED_LANE) as never,
-      practitionerId === undefined ? [serviceId] : [serviceId, practitionerId],
-    );
-    if (practitionerId !== undefined) {
-      if (rows.length === 0) throw Problem.notFound('practitioner');
-      if (!rows[0]!.eligible) throw new Problem('practitioner_not_eligible');
-    }
-    return rows.map((row) => ({
-      practitionerId: row.practitioner_id,
-      scheduleId: row.schedule_id,
-      timeZone: row.time_zone,
-      locationId: row.location_id,
-    }));
+    if (practitionerId === undefined) return (await tx.query<LaneRow[]>(ALL_LANES as never, [serviceId])).map(toLane);
+    const lane = await this.findLane(tx, serviceId, practitionerId);
+    if (!lane) throw Problem.notFound('practitioner');
+    if (!lane.eligible) throw new Problem('practitioner_not_eligible');
+    return [lane];
+  }
+
+  /** The lane of a living practitioner, and whether he offers the service. */
+  async findLane(
+    tx: EntityManager,
+    serviceId: string,
+    practitionerId: string,
+  ): Promise<(PractitionerLane & { eligible: boolean }) | undefined> {
+    const [row] = await tx.query<LaneRow[]>(NAMED_LANE as never, [serviceId, practitionerId]);
+    return row && { ...toLane(row), eligible: row.eligible };
   }
 
   /** The living owner of a schedule. */
@@ -141,6 +134,21 @@ export class LanesRepository {
     throw Problem.notFound('schedule');
   }
 }
+
+interface LaneRow {
+  practitioner_id: string;
+  schedule_id: string;
+  time_zone: string;
+  location_id: string | null;
+  eligible: boolean;
+}
+
+const toLane = (row: LaneRow): PractitionerLane => ({
+  practitionerId: row.practitioner_id,
+  scheduleId: row.schedule_id,
+  timeZone: row.time_zone,
+  locationId: row.location_id,
+});
 
 const LANE = 'p.id AS practitioner_id, p.schedule_id, s.time_zone, p.location_id';
 const NAMED_LANE = {

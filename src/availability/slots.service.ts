@@ -11,6 +11,8 @@ import type { Lane } from './ledger.service';
 import { freeStarts, type GridDay } from './slots.rules';
 
 const DAY = 86_400_000;
+/** How many are looked for; three are shown. */
+const ALTERNATIVES = 8;
 
 /** A time that can be booked, as the API shows it. */
 export interface Slot {
@@ -86,8 +88,8 @@ export class SlotsService {
   }
 
   /**
-   * Up to three times that can be booked instead of one that was lost: near in time, the same practitioner's first. Callers
-   * who lost the same time in the same moment share one search.
+   * Times that can be booked instead of one that was lost: near in time, the same practitioner's first; some more than are
+   * shown, for not all may suit. Callers who lost the same time in the same moment share one search.
    */
   alternatives(
     call: Call,
@@ -116,12 +118,12 @@ export class SlotsService {
       const others = (slots: Slot[]) =>
         slots.filter((slot) => distance(slot) > 0).sort((a, b) => distance(a) - distance(b));
       const near = others(await this.find(tx, { service, lanes: own, window: around, mode, limit: 200 }, now));
-      if (near.length >= 3) return near.slice(0, 3);
+      if (near.length >= ALTERNATIVES) return near.slice(0, ALTERNATIVES);
       const all = lost.practitionerId === undefined ? own : await this.repository.lanes(tx, service.id);
       const wide = { start: around.start, end: lost.startsAt + 14 * DAY };
       const far = others(await this.find(tx, { service, lanes: all, window: wide, mode, limit: 200 }, now));
       const known = new Set(near.map(identity));
-      return [...near, ...far.filter((slot) => !known.has(identity(slot)))].slice(0, 3);
+      return [...near, ...far.filter((slot) => !known.has(identity(slot)))].slice(0, ALTERNATIVES);
     });
   }
 

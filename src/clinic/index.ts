@@ -1,7 +1,7 @@
 export { NewResourceDto } from './clinic.dto';
 export { ClinicModule } from './clinic.module';
 export { LocationsService } from './locations.service';
-export { OrganizationService } from './organization.service';
+export { OrganizationService, type PatientRules } from './organization.service';
 export { type PatientFields, PatientsService } from './patients.service';
 export { PractitionersService, RoomsService, showResource } from './resources.service';
 export { ServicesService } from './services.service';

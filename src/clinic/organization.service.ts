@@ -44,6 +44,8 @@ export class OrganizationService {
 
   change(call: Call, { patientRules: rules = {}, ...changes }: OrganizationChange): Promise<Reply> {
     return this.database.transaction(call.organizationId, async (tx) => {
+      // Before the organization, as the end of a location locks them.
+      if (changes.defaultLocationId) await this.locations.require(tx, [changes.defaultLocationId]);
       // Serialises edits of the organization.
       const before = await tx.withRepository(this.organizations).findOne({
         where: { id: call.organizationId },
@@ -51,7 +53,6 @@ export class OrganizationService {
       });
       if (!before) throw Problem.notFound('organization');
       requireVersion(call, before.version);
-      if (changes.defaultLocationId) await this.locations.require(tx, [changes.defaultLocationId]);
       const { allowOverlap: allowPatientOverlap, ...others } = rules;
       const changed = given({ ...changes, ...others, allowPatientOverlap });
       const after = { ...before, ...changed, version: before.version + 1, updatedAt: this.clock.date() };

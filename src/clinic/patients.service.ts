@@ -132,10 +132,15 @@ export class PatientsService {
    * the foreign key takes.
    */
   async lockForBooking(tx: EntityManager, id: string): Promise<void> {
+    if (!(await this.lockLiving(tx, id))) throw Problem.notFound('patient');
+  }
+
+  /** The same, for who was a patient once. @returns whether he still is */
+  async lockLiving(tx: EntityManager, id: string): Promise<boolean> {
     const row = await this.records
       .in(tx)
-      .findOne({ where: { id, deletedAt: IsNull() }, lock: { mode: 'for_key_share' } });
-    if (!row) throw Problem.notFound('patient');
+      .findOne({ where: { id, deletedAt: IsNull() }, select: { id: true }, lock: { mode: 'for_key_share' } });
+    return row !== null;
   }
 
   /** Serialises what one patient wants, where a rule counts what he has. Bookings that only refer to him do not wait. */

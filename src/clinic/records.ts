@@ -43,11 +43,19 @@ export class Records<R extends ClinicRecord> {
     return row;
   }
 
-  /** Refuses ids that name no living record, before anything refers to them. */
+  /**
+   * Refuses ids that name no living record, before anything refers to them, and shares a lock on them: whoever is about to
+   * end one of them waits, and whoever has just ended it is seen.
+   */
   async requireAll(tx: EntityManager, ids: readonly string[]): Promise<void> {
     if (ids.length === 0) return;
-    const found = await this.in(tx).countBy({ id: In([...new Set(ids)]), deletedAt: IsNull() } as FindOptionsWhere<R>);
-    if (found !== new Set(ids).size) throw Problem.notFound(this.noun);
+    const found = await this.in(tx).find({
+      select: { id: true } as never,
+      where: { id: In([...new Set(ids)]), deletedAt: IsNull() } as FindOptionsWhere<R>,
+      order: { id: 'ASC' } as never,
+      lock: { mode: 'pessimistic_read' },
+    });
+    if (found.length !== new Set(ids).size) throw Problem.notFound(this.noun);
   }
 
   /**

@@ -98,7 +98,7 @@ export class ServicesService {
 
   change(call: Call, id: string, body: Partial<ServiceFields>): Promise<Reply> {
     return this.database.transaction(call.organizationId, async (tx) => {
-      const [before] = await this.withParts(tx, [await this.records.lock(tx, id)]);
+      const [before] = await this.withParts(tx, [await this.records.lockVersion(tx, id, call)]);
       const segments = body.segments?.map(complete) ?? before!.segments;
       const implied =
         body.segments && body.durationMinutes === undefined ? { durationMinutes: lengthOf(segments) } : {};

@@ -111,20 +111,22 @@ export class Database implements OnApplicationBootstrap {
    */
   async settled(organizationId: string): Promise<Date> {
     const started = performance.now();
-    const look = <R>(sql: string, values: unknown[] = []) =>
-      this.attempts('read', organizationId, (tx) => tx.query<R[]>(sql, values));
-    const [moment] = await look<{ at: Date }>('SELECT clock_timestamp() AS at');
-    // Those who began before this second look are on it, or have ended.
-    let running = (await look<{ id: string }>(WHO_CHANGES, [CHANGING, organizationId])).map((row) => row.id);
-    for (let pause = 2; running.length > 0; pause = Math.min(pause * 2, 100)) {
-      if (performance.now() - started > LIMITS.budget) {
-        throw Problem.busy('A change that began before is not finished yet; please try again.');
+    return this.read(organizationId, async (tx) => {
+      const running = async () =>
+        (await tx.query<Array<{ id: string }>>(WHO_CHANGES, [CHANGING, organizationId])).map((row) => row.id);
+      const [moment] = await tx.query<[{ at: Date }]>('SELECT clock_timestamp() AS at');
+      // Those who began before this second look are on it, or have ended.
+      let awaited = await running();
+      for (let pause = 2; awaited.length > 0; pause = Math.min(pause * 2, 100)) {
+        if (performance.now() - started > LIMITS.budget) {
+          throw Problem.busy('A change that began before is not finished yet; please try again.');
+        }
+        await new Promise((resolve) => setTimeout(resolve, pause));
+        const still = new Set(await running());
+        awaited = awaited.filter((id) => still.has(id));
       }
-      await new Promise((resolve) => setTimeout(resolve, pause));
-      const still = new Set((await look<{ id: string }>(WHO_CHANGES, [CHANGING, organizationId])).map((row) => row.id));
-      running = running.filter((id) => still.has(id));
-    }
-    return moment!.at;
+      return moment.at;
+    });
   }
 
   /** Refuses to serve where a query could see another organization's rows. */

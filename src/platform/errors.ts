@@ -27,7 +27,7 @@ const CODES = {
   in_use: ['conflict', 409, 'Future appointments depend on this'],
   already_exists: ['conflict', 409, 'This exists already'],
   request_in_progress: ['conflict', 409, 'The first request under this key is still running'],
-  hold_expired: ['gone', 410, 'The hold is over and somebody else has the time'],
+  hold_expired: ['gone', 410, 'The hold is over'],
   version_stale: ['precondition', 412, 'Somebody else was faster'],
   precondition_required: ['precondition', 428, 'An If-Match header is required'],
   outside_hours: ['unprocessable', 422, 'The time lies outside the opening hours'],

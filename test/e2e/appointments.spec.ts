@@ -184,7 +184,7 @@ describe('appointments', () => {
         cancellation: 'in_time',
         updatedAt: expect.stringMatching(INSTANT),
       });
-      expect(answer.body.updatedAt >= first.body.updatedAt).toBe(true);
+      expect(Date.parse(answer.body.updatedAt)).toBeGreaterThanOrEqual(Date.parse(first.body.updatedAt));
       expect((await call('GET', `/v1/appointments/${first.body.id}`)).body).toEqual(answer.body);
       const second = await want();
       expect([second.status, second.body.id === first.body.id]).toEqual([201, false]);

@@ -92,11 +92,11 @@ const DAMAGE: Array<[check: string, sql: string]> = [
   [
     'every occupying row was acknowledged, or its outcome is unknown',
     `INSERT INTO appointment (organization_id, id, status, service_id, patient_id, starts_at, ends_at, mode)
-     SELECT organization_id, gen_random_uuid(), 'pending', service_id, patient_id, starts_at, ends_at, mode FROM appointment
+     SELECT organization_id, gen_random_uuid(), 'checked_in', service_id, patient_id, starts_at, ends_at, mode FROM appointment
      WHERE status = 'confirmed';
      INSERT INTO appointment_segment (organization_id, appointment_id, position, schedule_id, practitioner_id, starts_at,
                                       ends_at, appointment_starts_at)
-     SELECT s.organization_id, (SELECT id FROM appointment WHERE status = 'pending'), 0, schedule_id, practitioner_id, s.starts_at,
+     SELECT s.organization_id, (SELECT id FROM appointment WHERE status = 'checked_in'), 0, schedule_id, practitioner_id, s.starts_at,
             s.ends_at, s.appointment_starts_at
      FROM appointment_segment s JOIN appointment a ON a.id = s.appointment_id WHERE a.status = 'confirmed'`,
   ],

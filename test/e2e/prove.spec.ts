@@ -97,7 +97,7 @@ describe('prove against a fresh install', () => {
       [10, 4],
       [20, 4],
     ]);
-  }, 300_000);
+  }, 600_000);
 });
 
 describe('prove against Holdfast with a protection taken away', () => {
@@ -119,7 +119,7 @@ describe('prove against Holdfast with a protection taken away', () => {
       expect(examples).toEqual([expect.stringContaining('claim_no_overlap')]);
     }
     expect(run.exitCode).toBe(1);
-  }, 300_000);
+  }, 600_000);
 
   it('without the lock: the constraint lets nothing overlap, but the day rows drift, and prove turns red', async () => {
     const run = await proveWithout(NO_LOCK, 'any-practitioner,book-against-cancel,hours-edited');
@@ -127,14 +127,14 @@ describe('prove against Holdfast with a protection taken away', () => {
     expect(run.broken).toContain(DAY_ROWS);
     expect(run.broken).toContain(AUDITED);
     expect(run.exitCode).toBe(1);
-  }, 300_000);
+  }, 600_000);
 
   it('without both: time is sold twice, and prove says so in every way it knows', async () => {
     const run = await proveWithout([...NO_LOCK, ...NO_CONSTRAINT], 'one-slot,overlapping,any-practitioner');
     for (const check of OVERLAPS) expect(run.broken).toContain(check);
     expect(run.broken).toContain('as many winners as there is room, no more and no fewer');
     expect(run.exitCode).toBe(1);
-  }, 300_000);
+  }, 600_000);
 
   it("without an appointment's lock: what two do to it at once is done twice, by the sweeper too", async () => {
     const storms = 'reschedule,two-admins,one-etag,sweeper';
@@ -149,14 +149,14 @@ describe('prove against Holdfast with a protection taken away', () => {
       'of all changes under one ETag one is served, and all others are told 412 version_stale',
     );
     expect(run.exitCode).toBe(1);
-  }, 300_000);
+  }, 600_000);
 
   it('without an end of holds: they block whoever comes after it', async () => {
     const run = await proveWithout(plant('holds-never-end'), 'hold-expiry', { rounds: '2' });
     expect(run.broken).toContain('a hold past its time blocks nobody');
     expect(run.broken).toContain('every slot_taken had somebody who may have held the time');
     expect(run.exitCode).toBe(1);
-  }, 300_000);
+  }, 600_000);
 
   it('without taking the time again: a late confirm sells it twice', async () => {
     const run = await proveWithout(plant('late-confirms-take-nothing'), 'hold-expiry,sweeper', { rounds: '2' });
@@ -165,20 +165,20 @@ describe('prove against Holdfast with a protection taken away', () => {
       expect(brokenIn(run, storm)).toEqual(expect.arrayContaining(checks));
     }
     expect(run.exitCode).toBe(1);
-  }, 300_000);
+  }, 600_000);
 
   it('without giving the old time up: what is moved has both', async () => {
     const run = await proveWithout(plant('keeps-the-old-time'), 'reschedule', { rounds: '2' });
     const checks = ['every slot_taken had somebody who may have held the time', CLAIMS];
     expect(brokenIn(run, 'reschedule')).toEqual(expect.arrayContaining(checks));
     expect(run.exitCode).toBe(1);
-  }, 300_000);
+  }, 600_000);
 
   it('without one order of locks: what is moved in both directions at once deadlocks', async () => {
     const run = await proveWithout(plant('locks-in-any-order'), 'reschedule', { rounds: '2' });
     expect(run.broken).toContain('no deadlocks');
     expect(run.exitCode).toBe(1);
-  }, 300_000);
+  }, 600_000);
 });
 
 describe('prove against a given install', () => {
@@ -205,7 +205,7 @@ describe('prove against a given install', () => {
     expect(await everything()).toEqual(before);
     const occupying = await clinic.call('GET', '/v1/appointments?status=held,pending,confirmed,checked_in');
     expect(occupying.body.data).toEqual([]);
-  }, 300_000);
+  }, 600_000);
 });
 
 /** What each offence must break, seen from outside alone, and the storm that shows it soonest. */
@@ -294,7 +294,7 @@ describe('prove against a small imitation of Holdfast', () => {
 
   it('that does nothing wrong, finds nothing', async () => {
     expect(await proveStandIn(undefined, SHORT)).toMatchObject({ exitCode: 0, report: { violations: [] } });
-  }, 300_000);
+  }, 600_000);
 
   it('repeats the storms with other choices until the minutes are over', async () => {
     const options = ['--clients', '10', '--rounds', '1', '--storms', 'one-slot', '--minutes', '0.1'];

@@ -1,3 +1,4 @@
+import { Client } from 'pg';
 import { AppointmentRepository, ExpiryService } from '../../src/appointments';
 import { Database, Idempotency, LIMITS } from '../../src/platform';
 import { ALWAYS, maker } from '../support/api';
@@ -123,10 +124,12 @@ describe('polling for changes', () => {
   };
   /** Resolves when a poll has answered, or when it waits: it has looked around several times by then. */
   const answeredOrWaiting = async (poll: Promise<unknown>): Promise<'answered' | 'waiting'> => {
-    const looks = jest.spyOn(database as unknown as { attempts: () => Promise<unknown> }, 'attempts');
+    const looks = jest.spyOn(Client.prototype, 'query');
+    const looked = () =>
+      looks.mock.calls.filter((call: unknown[]) => /FROM pg_locks/.test(JSON.stringify(call[0]))).length;
     let answered = false;
     void poll.finally(() => (answered = true)).catch(() => undefined);
-    await until('the poll answers or waits', () => answered || looks.mock.calls.length >= 6);
+    await until('the poll answers or waits', () => answered || looked() >= 4);
     looks.mockRestore();
     return answered ? 'answered' : 'waiting';
   };
@@ -189,12 +192,20 @@ describe('polling for changes', () => {
       const twice = await made();
       const before = await made();
       // The poll knows until when; it has not read yet.
-      const pause = pauseBefore(database, 'read');
+      const settle = database.settled.bind(database);
+      const settled = Promise.withResolvers<void>();
+      const read = Promise.withResolvers<void>();
+      jest.spyOn(database, 'settled').mockImplementationOnce(async (...values) => {
+        const moment = await settle(...values);
+        settled.resolve();
+        await read.promise;
+        return moment;
+      });
       const polling = poller.poll();
-      await pause.reached;
+      await settled.promise;
       const late = await made();
       expect((await act(twice, 'cancel')).status).toBe(200);
-      pause.resume();
+      read.resolve();
       expect(idsOf(await polling)).toEqual([before]);
       expect(idsOf(await poller.poll())).toEqual(expect.arrayContaining([late, twice]));
       expect([...poller.known]).toEqual(

@@ -14,7 +14,7 @@ twice, nothing acknowledged was lost, and everything still fits together. Exits 
   --rounds N     rounds of each storm (100); of storms whose rounds take seconds, some at most
   --minutes M    repeat all storms, with new sub-seeds, until M minutes are over
   --seed S       repeat the choices of an earlier run
-  --storms A,B   only these: ${STORMS.map((storm) => storm.name).join(', ')}
+  --storms A,B   only these: ${inLines(STORMS.map((storm) => storm.name))}
   --json FILE    write the figures there as well
   --help
 
@@ -36,6 +36,19 @@ export interface Options {
   /** For the tests of prove itself, and therefore not in the help: see `test/plants`. */
   preload: string[];
   sqlAfterStart?: string;
+}
+
+/** Names with commas, as many to a line as there is room beside the options' names. */
+function inLines(names: string[]): string {
+  const lines = [''];
+  for (const name of names) {
+    if (lines.at(-1)!.length + name.length > 85) lines.push('');
+    lines.push(`${lines.pop()}${name}, `);
+  }
+  return lines
+    .join(`\n${' '.repeat(17)}`)
+    .replaceAll(/, (?=\n|$)/g, ',')
+    .replace(/,$/, '');
 }
 
 /** A mistake in the options, in one line. */

@@ -1,4 +1,4 @@
-import { openStand, SOUND, type Stand } from './stand';
+import { DAY, openStand, SOUND, type Stand } from './stand';
 
 /**
  * Mistake 7: a job that was told which row to act on, and then asks for "the first one, for update" without the id. It locks,
@@ -55,4 +55,58 @@ describe('mistake 7: the first row for update, without the id', () => {
     expect((await stand.book('11:00')).status).toBe(201);
     expect(await stand.ledger()).toEqual(SOUND);
   });
+
+  it.each([
+    ['confirm', (time: string) => ({ action: 'confirm', body: {}, time })],
+    ['reschedule', (time: string) => ({ action: 'reschedule', body: { startsAt: `${DAY}T16:30:00Z` }, time })],
+  ])(
+    'is not what Holdfast does: to %s locks one of several at the same time, whose only difference is the id',
+    async (_, on) => {
+      const { clinic, stage } = stand;
+      // The same service, patient, status and time, on a schedule each.
+      const { action, body, time } = on(_ === 'confirm' ? '13:00' : '14:00');
+      const holds = [];
+      for (const { id: practitionerId } of clinic.practitioners.slice(1, 5)) {
+        const made = await clinic.call('POST', '/v1/appointments', {
+          body: {
+            serviceId: clinic.services[0]!.id,
+            practitionerId,
+            startsAt: `${DAY}T${time}:00Z`,
+            patient: { phone: '+4915199999999' },
+            hold: true,
+          },
+        });
+        expect(made.status).toBe(201);
+        holds.push(made.body);
+      }
+      const [, other, wanted] = holds;
+      const act = (id: string) => clinic.call('POST', `/v1/appointments/${id}/${action}`, { body });
+      const operator = await stage.session();
+      await operator.run('BEGIN');
+      await operator.run('SELECT 1 FROM appointment WHERE id = $1 FOR UPDATE', [wanted.id]);
+      const acting = act(wanted.id);
+      await stage.waiting(1);
+      // It waits for its own, and holds none of the others.
+      const free = await stage.look<{ id: string }>(
+        `SELECT id FROM appointment WHERE id = ANY($1) ORDER BY id FOR UPDATE SKIP LOCKED`,
+        [holds.map((each) => each.id)],
+      );
+      expect(free).toHaveLength(3);
+      expect((await act(other.id)).status).toBe(200);
+      await operator.run('COMMIT');
+      expect((await acting).body.id).toBe(wanted.id);
+
+      const changed = await stage.look<{ id: string; version: number }>(
+        'SELECT id, version FROM appointment WHERE id = ANY($1) ORDER BY id',
+        [holds.map((each) => each.id)],
+      );
+      expect(
+        changed
+          .filter((row) => row.version === 2)
+          .map((row) => row.id)
+          .sort(),
+      ).toEqual([other.id, wanted.id].sort());
+      expect(await stand.ledger()).toEqual(SOUND);
+    },
+  );
 });

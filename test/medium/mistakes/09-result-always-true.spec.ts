@@ -1,6 +1,8 @@
-import { Ledger } from '../../../src/availability';
+import { AppointmentRepository, ExpiryService } from '../../../src/appointments';
+import { Ledger, ScheduleDayRepository } from '../../../src/availability';
+import { endIn } from '../../support/life';
 import { pauseBefore } from '../../support/sessions';
-import { openStand, SOUND, type Stand, statusesOf } from './stand';
+import { DAY, openStand, SOUND, type Stand, statusesOf } from './stand';
 
 /**
  * Mistake 9: a conditional update (compare-and-swap) whose result is judged by something that is always true: the driver's
@@ -69,6 +71,100 @@ describe('mistake 9: a result that is always true', () => {
     });
     const history = await stand.clinic.call('GET', `/v1/appointments/${body.id}/history`);
     expect(history.body.data.map((line: { action: string }) => line.action)).toEqual(['book', 'cancel']);
+    expect(await stand.ledger()).toEqual(SOUND);
+  });
+
+  it('does not in Holdfast: a change that was decided on another version is counted, and takes everything back', async () => {
+    const { body } = await stand.book('12:00');
+    const rows = () =>
+      stand.stage.look(
+        `SELECT to_jsonb(a) AS appointment, (SELECT jsonb_agg(c) FROM claim c WHERE c.holder = a.id) AS claims,
+                (SELECT taken::text FROM schedule_day d WHERE d.schedule_id = s.schedule_id AND d.day = a.starts_at::date) AS taken,
+                (SELECT count(*) FROM appointment_history h WHERE h.appointment_id = a.id) AS lines,
+                (SELECT count(*) FROM outbox_event e WHERE e.subject_id = a.id) AS events
+         FROM appointment a JOIN appointment_segment s ON s.appointment_id = a.id WHERE a.id = $1`,
+        [body.id],
+      );
+    const before = await rows();
+    // As if the lock were not there: what was read is older than what is stored when the change is recorded.
+    const appointments = stand.app.app.get(AppointmentRepository, { strict: false });
+    const lock = appointments.lock.bind(appointments);
+    const stale = jest
+      .spyOn(appointments, 'lock')
+      .mockImplementationOnce(async (...values) => ({ ...(await lock(...values)), version: 0 }));
+    expect((await stand.cancel(body.id)).status).toBe(500);
+    expect(stale).toHaveBeenCalled();
+    // The claim was deleted and the day recomputed by then.
+    expect(await rows()).toEqual(before);
+    expect(await stand.book('12:00')).toMatchObject({ status: 409, body: { code: 'slot_taken' } });
+    expect((await stand.cancel(body.id)).status).toBe(200);
+    expect(await stand.ledger()).toEqual(SOUND);
+  });
+
+  it('does not in Holdfast: one stale change among many takes back the batch', async () => {
+    const ids: string[] = [];
+    for (const time of ['13:00', '13:30', '14:00']) {
+      const made = await stand.clinic.call('POST', '/v1/appointments', {
+        body: {
+          serviceId: stand.clinic.services[0]!.id,
+          practitionerId: stand.clinic.practitioners[0]!.id,
+          startsAt: `${DAY}T${time}:00Z`,
+          patient: { phone: '+4915199999999' },
+          hold: true,
+        },
+      });
+      ids.push(made.body.id);
+    }
+    await endIn(stand.stage, -1, ...ids);
+    const states = () =>
+      stand.stage.look(
+        `SELECT id, status, version, (SELECT count(*) FROM claim WHERE holder = a.id) AS claims FROM appointment a
+         WHERE id = ANY($1) ORDER BY id`,
+        [ids],
+      );
+    const before = await states();
+    const appointments = stand.app.app.get(AppointmentRepository, { strict: false });
+    const lockOverdue = appointments.lockOverdue.bind(appointments);
+    jest.spyOn(appointments, 'lockOverdue').mockImplementationOnce(async (...values) => {
+      const [first, ...others] = await lockOverdue(...values);
+      return [{ ...first!, version: 0 }, ...others];
+    });
+    const sweeper = stand.app.app.get(ExpiryService, { strict: false });
+    await expect(sweeper.sweep()).rejects.toThrow('3 changes were decided on, and 2 could be recorded');
+    expect(await states()).toEqual(before);
+    expect(await sweeper.sweep()).toBe(3);
+    expect(await stand.ledger()).toEqual(SOUND);
+  });
+
+  it('does not in Holdfast: a hold whose claim went while it waited is not confirmed for it', async () => {
+    const made = await stand.clinic.call('POST', '/v1/appointments', {
+      body: {
+        serviceId: stand.clinic.services[0]!.id,
+        practitionerId: stand.clinic.practitioners[0]!.id,
+        startsAt: `${DAY}T15:30:00Z`,
+        patient: { phone: '+4915199999999' },
+        hold: true,
+      },
+    });
+    const pause = pauseBefore(stand.app.app.get(ScheduleDayRepository, { strict: false }), 'lock');
+    const confirmed = stand.clinic.call('POST', `/v1/appointments/${made.body.id}/confirm`, { body: {} });
+    await pause.reached;
+    // It has seen its claim; the claim is over, a booking takes the time. Extending it then changes no row.
+    await stand.stage.look(`UPDATE claim SET expires_at = now() - interval '1 second' WHERE holder = $1`, [
+      made.body.id,
+    ]);
+    const taker = await stand.book('15:30');
+    expect(taker.status).toBe(201);
+    const ended = stand.stage.look(
+      `UPDATE appointment SET expires_at = now() - interval '1 second' WHERE id = $1 RETURNING id`,
+      [made.body.id],
+    );
+    await stand.stage.waiting(1).catch(() => undefined);
+    pause.resume();
+    await ended;
+    expect(await confirmed).toMatchObject({ status: 410, body: { code: 'hold_expired' } });
+    expect(await stand.stage.look('SELECT 1 FROM claim WHERE holder = $1', [made.body.id])).toEqual([]);
+    expect((await stand.clinic.call('GET', `/v1/appointments/${made.body.id}`)).body.status).toBe('expired');
     expect(await stand.ledger()).toEqual(SOUND);
   });
 });

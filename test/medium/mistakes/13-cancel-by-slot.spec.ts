@@ -1,4 +1,6 @@
-import { openStand, SOUND, type Stand, statusesOf } from './stand';
+import { ExpiryService } from '../../../src/appointments';
+import { endIn } from '../../support/life';
+import { DAY, openStand, SOUND, type Stand, statusesOf } from './stand';
 
 /**
  * Mistake 13: a cancellation that frees "the slot". Repeated, or late, it frees whoever has the slot by then.
@@ -58,4 +60,76 @@ describe('mistake 13: cancelling by slot', () => {
     expect(await stand.stage.look('SELECT holder FROM claim')).toEqual([{ holder: ben.body.id }]);
     expect(await stand.ledger()).toEqual(SOUND);
   });
+
+  const hold = (time: string) =>
+    stand.clinic.call('POST', '/v1/appointments', {
+      body: {
+        serviceId: stand.clinic.services[0]!.id,
+        practitionerId: stand.clinic.practitioners[0]!.id,
+        startsAt: `${DAY}T${time}:00Z`,
+        patient: { phone: '+4915199999999' },
+        hold: true,
+      },
+    });
+  const act = (id: string, action: string, body: object = {}) =>
+    stand.clinic.call('POST', `/v1/appointments/${id}/${action}`, { body });
+  const holders = async (time: string) => {
+    const rows = await stand.stage.look<{ holder: string }>('SELECT holder FROM claim WHERE starts_at = $1', [
+      `${DAY}T${time}:00Z`,
+    ]);
+    return rows.map((row) => row.holder);
+  };
+
+  it.each(['cancel', 'reschedule', 'sweep'])(
+    'does not in Holdfast: what is done too late to a hold that is over frees nothing of who has its time (%s)',
+    async (late) => {
+      const time = { cancel: '12:00', reschedule: '13:00', sweep: '14:00' }[late]!;
+      const ada = (await hold(time)).body;
+      await endIn(stand.stage, -1, ada.id);
+      const ben = (await stand.book(time)).body;
+      if (late === 'sweep')
+        expect(await stand.app.app.get(ExpiryService, { strict: false }).sweep()).toBeGreaterThan(0);
+      else {
+        const answer = await act(ada.id, late, late === 'reschedule' ? { startsAt: `${DAY}T16:30:00Z` } : {});
+        expect(answer).toMatchObject({ status: 409, body: { code: 'invalid_transition', currentStatus: 'expired' } });
+      }
+      expect(await holders(time)).toEqual([ben.id]);
+      expect(await stand.book(time)).toMatchObject({ status: 409, body: { code: 'slot_taken' } });
+      expect(await stand.ledger()).toEqual(SOUND);
+    },
+  );
+
+  it('does not in Holdfast: who was moved away frees where he is, not where he was', async () => {
+    const ada = (await stand.book('09:00')).body;
+    expect((await act(ada.id, 'reschedule', { startsAt: `${DAY}T09:30:00Z` })).status).toBe(200);
+    const ben = (await stand.book('09:00')).body;
+    expect((await stand.cancel(ada.id)).status).toBe(200);
+    expect([await holders('09:00'), await holders('09:30')]).toEqual([[ben.id], []]);
+    expect(await stand.ledger()).toEqual(SOUND);
+  });
+
+  it.each(['complete', 'no-show'])(
+    'does not in Holdfast: an end that waited while the time went to another one frees nothing (%s)',
+    async (action) => {
+      const time = action === 'complete' ? '15:00' : '15:30';
+      const ada = (await stand.book(time)).body;
+      const operator = await stand.stage.session();
+      await operator.run('BEGIN');
+      await operator.run('SELECT 1 FROM appointment WHERE id = $1 FOR UPDATE', [ada.id]);
+      const ends = [stand.cancel(ada.id)];
+      await stand.stage.waiting(1);
+      ends.push(act(ada.id, action));
+      await stand.stage.waiting(2);
+      await operator.run('COMMIT');
+      expect((await ends[0]!).status).toBe(200);
+      expect(await ends[1]).toMatchObject({
+        status: 409,
+        body: { code: 'invalid_transition', currentStatus: 'cancelled' },
+      });
+      const ben = (await stand.book(time)).body;
+      expect(await act(ada.id, action)).toMatchObject({ status: 409, body: { code: 'invalid_transition' } });
+      expect(await holders(time)).toEqual([ben.id]);
+      expect(await stand.ledger()).toEqual(SOUND);
+    },
+  );
 });

@@ -13,7 +13,7 @@ const AT_ONE = 4;
 export const holdExpiry: Storm = {
   name: 'hold-expiry',
   title: 'holds confirmed and taken at their end',
-  defaults: { clients: (most) => [Math.min(most, 120)], rounds: 5 },
+  defaults: { clients: (most) => [Math.min(most, 80)], rounds: 5 },
   refusals: ['slot_taken', 'hold_expired', 'invalid_transition'],
   timeComesBack: true,
   run: (ctx) => ctx.eachRound((round) => meetAtTheEnd(ctx, round)),
