@@ -19,12 +19,12 @@ import {
 } from '../availability';
 import { type PatientFields, PatientsService } from '../clinic';
 import { Clock, Idempotency, Log, Metrics, parseInstant, Problem, Reply, TryAgain } from '../platform';
-import type { AppointmentSegment } from './appointment.entities';
+import type { Appointment, AppointmentSegment } from './appointment.entities';
 import { showAppointment } from './appointment.representation';
 import { PatientRulesService } from './patient-rules.service';
 import { type LostTime, RefusalsService } from './refusals.service';
 import { booked, type Standing } from './transitions.rules';
-import { GUARDED_BOOKING, type NewAppointment, RECORD_BOOKING, type Recorded, recordValues } from './booking.sql';
+import { GUARDED_BOOKING, type NewAppointment, RECORD_BOOKING, recordValues } from './booking.sql';
 
 export interface BookingRequest {
   serviceId: string;
@@ -141,13 +141,13 @@ export class BookingService {
       const { scheduleId } = first!;
       const booking = draft(first!);
       const values = [...guardedClaimValues({ ...claim, scheduleId, day: days[0]!.day }), ...recordValues(booking)];
-      const [recorded] = await tx.query<Recorded[]>(GUARDED_BOOKING as never, values);
+      const rows = await tx.query<unknown[]>(GUARDED_BOOKING as never, values);
       // Somebody was faster between the reading above and the lock: look again, and lock first this time.
-      if (!recorded) {
+      if (rows.length === 0) {
         this.refusals.caught('slot_taken', call);
         throw new TryAgain('the time was taken meanwhile');
       }
-      return this.answer(booking, recorded, 'guarded');
+      return this.answer(booking, 'guarded');
     }
     const claimed = await this.ledger.claim(tx, candidates, claim);
     if (!claimed.ok) {
@@ -155,8 +155,8 @@ export class BookingService {
       throw new Problem(claimed.reason === 'taken' ? 'slot_taken' : 'outside_hours');
     }
     const booking = draft(claimed.lane);
-    const [recorded] = await tx.query<Recorded[]>(RECORD_BOOKING as never, recordValues(booking));
-    return this.answer(booking, recorded!, 'locking');
+    await tx.query(RECORD_BOOKING as never, recordValues(booking));
+    return this.answer(booking, 'locking');
   }
 
   /** The lanes worth trying: free by what was read. With nobody named, the practitioner with the emptiest day comes first. */
@@ -191,7 +191,8 @@ export class BookingService {
     },
   ): NewAppointment {
     const [startsAt, endsAt] = [new Date(on.span.core.start), new Date(on.span.core.end)];
-    const appointment: NewAppointment['appointment'] = {
+    const now = new Date(on.service.asOf);
+    const appointment: Appointment = {
       id: on.id,
       organizationId: call.organizationId,
       ...on.standing,
@@ -207,6 +208,8 @@ export class BookingService {
       source: call.channel,
       notes: request.notes ?? null,
       metadata: request.metadata ?? {},
+      createdAt: now,
+      updatedAt: now,
     };
     const segment: AppointmentSegment = {
       appointmentId: on.id,
@@ -223,13 +226,9 @@ export class BookingService {
     return { appointment, segments: [segment], actor: call.principalId, channel: call.channel, eventId: uuidv7() };
   }
 
-  private answer(
-    { appointment, segments }: NewAppointment,
-    { created_at: createdAt }: Recorded,
-    form: 'guarded' | 'locking',
-  ): Reply {
+  private answer({ appointment, segments }: NewAppointment, form: 'guarded' | 'locking'): Reply {
     this.log.debugEvent('appointment_booked', { appointmentId: appointment.id, form });
-    const stored = { ...appointment, segments, createdAt, updatedAt: createdAt, asOf: createdAt.getTime() };
-    return Reply.created('/v1/appointments', showAppointment(stored), appointment.version);
+    const asOf = appointment.createdAt.getTime();
+    return Reply.created('/v1/appointments', showAppointment({ ...appointment, segments, asOf }), appointment.version);
   }
 }

@@ -3,51 +3,42 @@ import type { Appointment, AppointmentSegment } from './appointment.entities';
 
 /** A booking as it is about to be recorded. */
 export interface NewAppointment {
-  appointment: Omit<Appointment, 'createdAt' | 'updatedAt'>;
+  appointment: Appointment;
   segments: AppointmentSegment[];
   actor: string;
   channel: string;
   eventId: string;
 }
 
-/** What recording it returns: when that was, by the database's clock. */
-export interface Recorded {
-  id: string;
-  created_at: Date;
-}
-
 /**
  * Records a booking: appointment, segments, first line of history and outbox event, for each row of `day`, the CTE that
- * must stand before it (one row when the time was taken, none when it was not). Returns as many rows. Its time is told after
- * that row is there, so after the lock: never before that at which the time became free.
+ * must stand before it (one row when the time was taken, none when it was not). Returns as many rows.
  */
 const record = (first: number) => {
   const p = (offset: number) => `$${first + offset}`;
   return `
-  moment AS MATERIALIZED (
-    SELECT date_trunc('milliseconds', clock_timestamp()) AS at FROM day
-  ), booked AS (
+  booked AS (
     INSERT INTO appointment (organization_id, id, status, version, service_id, patient_id, attendee_name, starts_at, ends_at,
                              expires_at, pending_until, mode, source, notes, metadata, created_at, updated_at)
     SELECT ${p(0)}::uuid, ${p(1)}::uuid, ${p(2)}::text, 1, ${p(3)}::uuid, ${p(4)}::uuid, ${p(5)}::text, ${p(6)}::timestamptz,
-           ${p(7)}::timestamptz, ${p(8)}::timestamptz, ${p(18)}::timestamptz, ${p(9)}::text, ${p(10)}::text, ${p(11)}::text, ${p(12)}::jsonb,
-           moment.at, moment.at
-    FROM moment RETURNING id, created_at
+           ${p(7)}::timestamptz, ${p(8)}::timestamptz, ${p(19)}::timestamptz, ${p(9)}::text, ${p(10)}::text, ${p(11)}::text, ${p(12)}::jsonb,
+           ${p(13)}::timestamptz, ${p(13)}::timestamptz
+    FROM day RETURNING id
   ), parts AS (
     INSERT INTO appointment_segment (organization_id, appointment_id, position, name, schedule_id, practitioner_id, room_id,
                                      starts_at, ends_at, appointment_starts_at)
     SELECT ${p(0)}::uuid, booked.id, part.position, part.name, part."scheduleId", part."practitionerId", part."roomId",
            part."startsAt", part."endsAt", ${p(6)}::timestamptz
-    FROM booked, jsonb_to_recordset(${p(13)}::jsonb) AS part (position smallint, name text, "scheduleId" uuid,
+    FROM booked, jsonb_to_recordset(${p(14)}::jsonb) AS part (position smallint, name text, "scheduleId" uuid,
       "practitionerId" uuid, "roomId" uuid, "startsAt" timestamptz, "endsAt" timestamptz)
   ), first_line AS (
     INSERT INTO appointment_history (organization_id, appointment_id, version, action, to_status, actor, channel, at)
-    SELECT ${p(0)}::uuid, booked.id, 1, 'book', ${p(2)}::text, ${p(14)}::text, ${p(15)}::text, booked.created_at FROM booked
+    SELECT ${p(0)}::uuid, booked.id, 1, 'book', ${p(2)}::text, ${p(15)}::text, ${p(16)}::text, ${p(13)}::timestamptz FROM booked
   ), event AS (
     INSERT INTO outbox_event (id, organization_id, type, subject_id, version)
-    SELECT ${p(16)}::uuid, ${p(0)}::uuid, ${p(17)}::text, booked.id, 1 FROM booked
+    SELECT ${p(17)}::uuid, ${p(0)}::uuid, ${p(18)}::text, booked.id, 1 FROM booked
   )
-  SELECT id, created_at FROM booked`;
+  SELECT id FROM booked`;
 };
 
 /** Claim and record in one statement: one round trip, one lock, everything or nothing. */
@@ -77,6 +68,7 @@ export const recordValues = ({ appointment, segments, actor, channel, eventId }:
   appointment.source,
   appointment.notes,
   JSON.stringify(appointment.metadata),
+  appointment.createdAt,
   JSON.stringify(segments),
   actor,
   channel,

@@ -91,7 +91,6 @@ export class LifeService {
       requireVersion(call, stored.version, { also: late && swept ? stored.version - 1 : undefined });
       if (!late) refuse(decideTransition(stored, 'confirm', stored.asOf), 'confirm');
       if (late && !(service && patientIsThere)) throw expired('The patient or the service is not there any more.');
-      if (late && service?.paymentRequired) throw expired('It was not paid in time.');
       if (from === 'held' && service?.paymentRequired) throw new Problem('payment_required');
 
       const standing: Standing =
@@ -102,8 +101,11 @@ export class LifeService {
       const over = standing.expiresAt !== null && standing.expiresAt.getTime() <= stored.asOf;
       if (over || (late && stored.startsAt.getTime() <= stored.asOf)) throw expired('The time itself is over.');
       const claims = await this.ledger.claimsOf(tx, id);
-      if (late) await this.retake(tx, stored, service!, standing, claims);
-      else if (!(await this.ledger.keep(tx, id, claims, standing.expiresAt))) {
+      if (late) {
+        await this.retake(tx, stored, service!, standing, claims);
+        // The time would be there, for who pays.
+        if (service!.paymentRequired) throw new Problem('payment_required');
+      } else if (!(await this.ledger.keep(tx, id, claims, standing.expiresAt))) {
         // It ran out while this waited for a lock, and somebody took the time: decide again on that.
         throw new TryAgain('the time of an appointment was over meanwhile');
       }

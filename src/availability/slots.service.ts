@@ -77,7 +77,7 @@ export class SlotsService {
     return this.database.read(call.organizationId, async (tx) => {
       const service = await this.repository.service(tx, request.serviceId);
       const lanes = await this.repository.lanes(tx, service.id, request.practitionerId);
-      if (request.locationId) await this.locations.require(tx, [request.locationId]);
+      if (request.locationId) await this.locations.find(tx, request.locationId);
       const mode = request.mode ?? service.modes[0]!;
       const asOf = this.clock.now();
       const { limit = 100, locationId } = request;

@@ -105,7 +105,7 @@ describe('a holder of the lock that stands still', () => {
 
   it('and was stopped: the server ends it, the waiters get their answer, its later write is refused', async () => {
     const day = workday(5);
-    expect((await book(0, day, '15:00')).status).toBe(201);
+    expect((await book(0, day, '14:30')).status).toBe(201);
     const before = await dayRow(0, day);
     const lines = await startHolder(0, day);
     holder!.kill('SIGSTOP');
@@ -142,7 +142,7 @@ describe('a holder of the lock that stands still', () => {
 
   it('and knows no time-outs: waiters are told busy in time, and the same request succeeds once it lets go', async () => {
     const day = workday(6);
-    expect((await book(1, day, '15:00')).status).toBe(201);
+    expect((await book(1, day, '14:30')).status).toBe(201);
     const booked = await book(1, day, '14:00');
     const appointments = async () => stage.look('SELECT count(*) FROM appointment');
     const before = [await dayRow(1, day), await appointments()];
@@ -175,7 +175,7 @@ describe('a holder of the lock that stands still', () => {
 
   it('is told busy itself when it wakes up in the middle of a request, and has changed nothing', async () => {
     const day = workday(7);
-    expect((await book(2, day, '15:00')).status).toBe(201);
+    expect((await book(2, day, '14:30')).status).toBe(201);
     const pause = pauseBefore(app.app.get(Idempotency, { strict: false }), 'store');
     const stopped = book(2, day, '10:00', { 'Idempotency-Key': 'stopped' });
     await pause.reached;

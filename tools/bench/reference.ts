@@ -53,7 +53,7 @@ async function book(body: Booking): Promise<boolean> {
       text: 'SELECT * FROM patient WHERE phone = $1 AND deleted_at IS NULL',
       values: [body.phone],
     });
-    const [id, core] = [uuidv7(), { start: start.getTime(), end: end.getTime() }];
+    const [id, now, core] = [uuidv7(), new Date(), { start: start.getTime(), end: end.getTime() }];
     const booking = {
       appointment: {
         id,
@@ -73,6 +73,8 @@ async function book(body: Booking): Promise<boolean> {
         source: 'api',
         notes: null,
         metadata: {},
+        createdAt: now,
+        updatedAt: now,
       },
       segments: [
         {

@@ -62,7 +62,7 @@ describe('mistake 2: FOR UPDATE that matches no row', () => {
       });
     // Two are free at noon; everybody's day has its row.
     for (const who of clinic.practitioners.keys()) {
-      expect((await book(who < 2 ? '15:00' : '12:00', who)).status).toBe(201);
+      expect((await book(who < 2 ? '14:30' : '12:00', who)).status).toBe(201);
     }
     const pause = pauseBefore(stand.app.app.get(ScheduleDayRepository, { strict: false }), 'insertClaim');
     const first = book('12:00');

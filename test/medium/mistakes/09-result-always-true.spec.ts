@@ -1,5 +1,5 @@
 import { AppointmentRepository, ExpiryService } from '../../../src/appointments';
-import { Ledger, ScheduleDayRepository } from '../../../src/availability';
+import { Ledger } from '../../../src/availability';
 import { endIn } from '../../support/life';
 import { pauseBefore } from '../../support/sessions';
 import { DAY, openStand, SOUND, type Stand, statusesOf } from './stand';
@@ -43,7 +43,7 @@ describe('mistake 9: a result that is always true', () => {
   });
 
   it('does not in Holdfast: the guarded booking that waited and matched no row writes nothing', async () => {
-    expect((await stand.book('15:00')).status).toBe(201);
+    expect((await stand.book('14:30')).status).toBe(201);
     const count = `SELECT (SELECT count(*) FROM appointment) AS appointments, (SELECT count(*) FROM appointment_history) AS lines,
                           (SELECT count(*) FROM outbox_event WHERE type LIKE 'appointment.%') AS events, (SELECT count(*) FROM claim) AS claims`;
     const holder = await stand.stage.session();
@@ -133,38 +133,6 @@ describe('mistake 9: a result that is always true', () => {
     await expect(sweeper.sweep()).rejects.toThrow('3 changes were decided on, and 2 could be recorded');
     expect(await states()).toEqual(before);
     expect(await sweeper.sweep()).toBe(3);
-    expect(await stand.ledger()).toEqual(SOUND);
-  });
-
-  it('does not in Holdfast: a hold whose claim went while it waited is not confirmed for it', async () => {
-    const made = await stand.clinic.call('POST', '/v1/appointments', {
-      body: {
-        serviceId: stand.clinic.services[0]!.id,
-        practitionerId: stand.clinic.practitioners[0]!.id,
-        startsAt: `${DAY}T15:30:00Z`,
-        patient: { phone: '+4915199999999' },
-        hold: true,
-      },
-    });
-    const pause = pauseBefore(stand.app.app.get(ScheduleDayRepository, { strict: false }), 'lock');
-    const confirmed = stand.clinic.call('POST', `/v1/appointments/${made.body.id}/confirm`, { body: {} });
-    await pause.reached;
-    // It has seen its claim; the claim is over, a booking takes the time. Extending it then changes no row.
-    await stand.stage.look(`UPDATE claim SET expires_at = now() - interval '1 second' WHERE holder = $1`, [
-      made.body.id,
-    ]);
-    const taker = await stand.book('15:30');
-    expect(taker.status).toBe(201);
-    const ended = stand.stage.look(
-      `UPDATE appointment SET expires_at = now() - interval '1 second' WHERE id = $1 RETURNING id`,
-      [made.body.id],
-    );
-    await stand.stage.waiting(1).catch(() => undefined);
-    pause.resume();
-    await ended;
-    expect(await confirmed).toMatchObject({ status: 410, body: { code: 'hold_expired' } });
-    expect(await stand.stage.look('SELECT 1 FROM claim WHERE holder = $1', [made.body.id])).toEqual([]);
-    expect((await stand.clinic.call('GET', `/v1/appointments/${made.body.id}`)).body.status).toBe('expired');
     expect(await stand.ledger()).toEqual(SOUND);
   });
 });

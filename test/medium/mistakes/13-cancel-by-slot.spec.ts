@@ -90,7 +90,7 @@ describe('mistake 13: cancelling by slot', () => {
       if (late === 'sweep')
         expect(await stand.app.app.get(ExpiryService, { strict: false }).sweep()).toBeGreaterThan(0);
       else {
-        const answer = await act(ada.id, late, late === 'reschedule' ? { startsAt: `${DAY}T16:30:00Z` } : {});
+        const answer = await act(ada.id, late, late === 'reschedule' ? { startsAt: `${DAY}T14:30:00Z` } : {});
         expect(answer).toMatchObject({ status: 409, body: { code: 'invalid_transition', currentStatus: 'expired' } });
       }
       expect(await holders(time)).toEqual([ben.id]);
@@ -111,7 +111,7 @@ describe('mistake 13: cancelling by slot', () => {
   it.each(['complete', 'no-show'])(
     'does not in Holdfast: an end that waited while the time went to another one frees nothing (%s)',
     async (action) => {
-      const time = action === 'complete' ? '15:00' : '15:30';
+      const time = action === 'complete' ? '08:00' : '08:30';
       const ada = (await stand.book(time)).body;
       const operator = await stand.stage.session();
       await operator.run('BEGIN');
