@@ -209,7 +209,6 @@ function pageOfIds(filter: AppointmentFilter): { sql: string; values: unknown[] 
   const last = after && { at: bind(after.at, 'timestamptz'), id: bind(after.id, 'uuid') };
   const between = changed && { since: bind(changed.since, 'timestamptz'), until: bind(changed.until, 'timestamptz') };
   const practitioner = practitionerId && bind(practitionerId, 'uuid');
-  const wanted = statuses && bind(statuses, 'text[]');
   const over = overBy(between?.until ?? 'now()');
 
   // A patient has few appointments: walking his is better than walking a practitioner's.
@@ -233,28 +232,42 @@ function pageOfIds(filter: AppointmentFilter): { sql: string; values: unknown[] 
     to && `${startsAt} < ${bind(to, 'timestamptz')}`,
     practitioner && practitionerIs,
     patientId && `a.patient_id = ${bind(patientId, 'uuid')}`,
-    wanted && `CASE WHEN ${over} THEN 'expired' ELSE a.status END = ANY(${wanted})`,
     confirmationStatus && `a.confirmation_status = ${bind(confirmationStatus, 'text')}`,
   ];
-  const walk = (at: string, ...conditions: string[]): string => {
+  const walk = (at: string, ...conditions: Array<string | undefined>): string => {
     const next = last && `${at} >= ${last.at} AND (${at} > ${last.at} OR ${id} > ${last.id})`;
     const all = [...conditions, ...filters, next].filter(Boolean);
     return `(SELECT ${at} AS at, a.id FROM ${source} ${all.length > 0 ? `WHERE ${all.join(' AND ')}` : ''}
              ORDER BY ${at}, ${id} LIMIT ${take})`;
   };
   const walks = (): string[] => {
+    const anyOf = () => `ANY(${bind(statuses, 'text[]')})`;
     if (between) {
       const within = (column: string) => `${column} >= ${between.since} AND ${column} <= ${between.until}`;
       // What somebody has changed, and what time alone has: a hold that is over changed when it was.
-      return [
-        walk('a.updated_at', within('a.updated_at'), `NOT (${over})`),
-        walk('a.expires_at', within('a.expires_at'), over),
-      ];
+      const changes = walk(
+        'a.updated_at',
+        within('a.updated_at'),
+        `NOT (${over})`,
+        statuses && `a.status = ${anyOf()}`,
+      );
+      const ends = walk('a.expires_at', within('a.expires_at'), over);
+      return statuses && !statuses.includes('expired') ? [changes] : [changes, ends];
     }
-    if (!statuses || patientId !== undefined) return [walk(startsAt)];
+    if (!statuses) return [walk(startsAt)];
+    if (patientId !== undefined) {
+      return [walk(startsAt, `CASE WHEN ${over} THEN 'expired' ELSE a.status END = ${anyOf()}`)];
+    }
     // A hold that is over is stored as held and listed as expired.
-    const stored = new Set(statuses.includes('expired') ? [...statuses, 'held', 'pending'] : statuses);
-    return [...stored].map((status) => walk(startsAt, `a.status = ${bind(status, 'text')}`));
+    const expired = statuses.includes('expired');
+    const stored = new Set(expired ? [...statuses, 'held', 'pending'] : statuses);
+    return [...stored].map((status) => {
+      const is = `a.status = ${bind(status, 'text')}`;
+      if (status !== 'held' && status !== 'pending') return walk(startsAt, is);
+      const living = statuses.includes(status);
+      if (living && expired) return walk(startsAt, is);
+      return walk(startsAt, is, `a.expires_at ${living ? '>' : '<='} now()`);
+    });
   };
   return { sql: `SELECT id FROM (${walks().join(' UNION ALL ')}) page ORDER BY at, id LIMIT ${take}`, values };
 }

@@ -6,7 +6,7 @@ import { Clock, Idempotency, LIMITS } from '../../src/platform';
 import { ALWAYS, maker } from '../support/api';
 import { addOrganization, type Answer, type Clinic, seedClinic, startApp, type TestApp, workday } from '../support/app';
 import { endIn, standingBackend } from '../support/life';
-import { pauseBefore, Stage, until } from '../support/sessions';
+import { pauseBefore, type Session, Stage, until } from '../support/sessions';
 
 /**
  * The end of holds and requests: whoever meets one that is over takes its time, and the sweeper writes down that it was.
@@ -28,9 +28,17 @@ describe('expiry', () => {
     await sweep();
   });
   afterEach(async () => {
+    for (const session of open.splice(0)) await session.close();
     jest.restoreAllMocks();
     expect(await auditLedger(app.databaseUrl)).toEqual([]);
   });
+  // What a test that failed has left open would keep the next ones waiting.
+  const open: Session[] = [];
+  const newSession = async () => {
+    const session = await stage.session();
+    open.push(session);
+    return session;
+  };
   afterAll(async () => {
     await stage.close();
     await app.stop();
@@ -113,7 +121,7 @@ describe('expiry', () => {
   };
   /** A session that holds day rows, so that whoever wants them has to queue up. */
   const holdDays = async (who: number, ...on: string[]) => {
-    const session = await stage.session();
+    const session = await newSession();
     await session.run('BEGIN');
     const rows = await session.run(
       'SELECT 1 FROM schedule_day WHERE schedule_id = $1 AND day = ANY($2::date[]) ORDER BY day FOR NO KEY UPDATE',
@@ -190,7 +198,7 @@ describe('expiry', () => {
       const day = newDay();
       const [locked, other] = [await held(0, at(day, '10:00')), await held(0, at(day, '11:00'))];
       await endIn(stage, -1, locked, other);
-      const session = await stage.session();
+      const session = await newSession();
       await session.run('BEGIN');
       await session.run('SELECT 1 FROM appointment WHERE id = $1 FOR NO KEY UPDATE', [locked]);
 

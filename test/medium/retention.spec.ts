@@ -5,7 +5,7 @@ import { Database } from '../../src/platform';
 import { ALWAYS, maker } from '../support/api';
 import { addOrganization, type Answer, type Clinic, seedClinic, startApp, type TestApp, workday } from '../support/app';
 import { endIn } from '../support/life';
-import { pauseBefore, Stage } from '../support/sessions';
+import { pauseBefore, type Session, Stage } from '../support/sessions';
 
 /**
  * The end of what has outlived its use. Pruning is the only thing that deletes, so most of what is said here is what it must
@@ -28,8 +28,16 @@ describe('retention', () => {
     await prune();
   });
   afterEach(async () => {
+    for (const session of open.splice(0)) await session.close();
     expect(await auditLedger(app.databaseUrl)).toEqual([]);
   });
+  // What a test that failed has left open would keep the next ones waiting.
+  const open: Session[] = [];
+  const newSession = async () => {
+    const session = await stage.session();
+    open.push(session);
+    return session;
+  };
   afterAll(async () => {
     await stage.close();
     await app.stop();
@@ -314,7 +322,7 @@ describe('retention', () => {
   describe('beside others', () => {
     /** A session that keeps the pruner waiting in the middle: the hold locked, nothing of it deleted. */
     const inItsWay = async (id: string) => {
-      const session = await stage.session();
+      const session = await newSession();
       await session.run('BEGIN');
       await session.run('SELECT 1 FROM appointment_history WHERE appointment_id = $1 FOR UPDATE', [id]);
       return session;
@@ -382,7 +390,7 @@ describe('retention', () => {
       const hold = await expired();
       await lastChanged(31, hold);
       const before = await everything(hold);
-      const session = await stage.session();
+      const session = await newSession();
       await session.run('BEGIN');
       // The history is deleted by then, the segment is not.
       await session.run('SELECT 1 FROM appointment_segment WHERE appointment_id = $1 FOR UPDATE', [hold]);
