@@ -190,7 +190,10 @@ describe('the catalog', () => {
     });
 
     it.each([
-      ['may see one more table', 'CREATE POLICY also ON patient FOR SELECT TO % USING (true); GRANT SELECT ON patient TO %'],
+      [
+        'may see one more table',
+        'CREATE POLICY also ON patient FOR SELECT TO % USING (true); GRANT SELECT ON patient TO %',
+      ],
       ['may delete what has not expired', 'CREATE POLICY also ON appointment FOR DELETE TO % USING (true)'],
       ['may delete answers at any age', 'ALTER POLICY retention_access ON idempotency_key USING (true)'],
       ['may delete history at any age', 'ALTER POLICY retention_access ON appointment_history USING (true)'],

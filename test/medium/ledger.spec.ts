@@ -593,7 +593,11 @@ describe('the auditor', () => {
     ['a missing constraint', 'ALTER TABLE claim DROP CONSTRAINT claim_no_overlap', ['constraint']],
     ['overlapping claims', `ALTER TABLE claim DROP CONSTRAINT claim_no_overlap; ${anotherClaim(`starts_at + interval '15 minutes'`, 'ends_at', 'holder')}`, ['constraint', 'overlapping_claims']], // prettier-ignore
     ['a claim that ends at another time', `UPDATE claim SET expires_at = now() + interval '1 hour' WHERE holder = '%'`, ['expiry']], // prettier-ignore
-    ['a history that is gone before its time', `DELETE FROM appointment_history WHERE appointment_id = '%'`, ['history']],
+    [
+      'a history that is gone before its time',
+      `DELETE FROM appointment_history WHERE appointment_id = '%'`,
+      ['history'],
+    ],
     ['a history that is gone in part', `UPDATE appointment SET version = 2, updated_at = '2001-01-01' WHERE id = '%'; UPDATE appointment_history SET version = 2 WHERE appointment_id = '%'`, ['history']], // prettier-ignore
     ['no history that was pruned whole, long after', `UPDATE appointment SET updated_at = '2001-01-01' WHERE id = '%'; DELETE FROM appointment_history WHERE appointment_id = '%'`, []], // prettier-ignore
     ['a version without its line', `UPDATE appointment SET version = version + 1 WHERE id = '%'`, ['history']],

@@ -516,6 +516,7 @@ describe('the plans of hot queries', () => {
         cursor = nextCursor;
         // At the very start of the last one shown, with ids on either side of its own; and before and after it.
         const at = data.at(-1)!.id;
+        if (shown.length > 10 * before.length) break;
         if (!before.includes(at)) continue;
         await copy(at, ['00000000', 'ffffffff'], '0 seconds');
         await copy(at, ['88888888'], '-30 seconds');

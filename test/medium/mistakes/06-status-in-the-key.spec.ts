@@ -39,8 +39,9 @@ describe('mistake 6: a status inside the unique key', () => {
   const book = (status: string, time: string): Promise<Answer> =>
     stand.clinic.call('POST', '/v1/appointments', {
       body: {
-        serviceId: stand.clinic.services.find(({ key }) => key === (status === 'pending' ? 'approval' : 'consultation'))!
-          .id,
+        serviceId: stand.clinic.services.find(
+          ({ key }) => key === (status === 'pending' ? 'approval' : 'consultation'),
+        )!.id,
         practitionerId: stand.clinic.practitioners[0]!.id,
         startsAt: `${DAY}T${time}:00Z`,
         patient: { phone: '+4915112345678' },
