@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { EntityManager } from 'typeorm';
-import { Clock, CONFIG, type Config, Database, Idempotency, Log } from '../platform';
+import { CONFIG, type Config, Database, Idempotency, Log } from '../platform';
 
 /** Rows of one transaction. */
 const BATCH = 1_000;
@@ -15,7 +15,6 @@ const DAY = 86_400_000;
 export class RetentionService {
   constructor(
     @Inject(CONFIG) private readonly config: Config,
-    private readonly clock: Clock,
     private readonly database: Database,
     private readonly idempotency: Idempotency,
     private readonly log: Log,
@@ -24,7 +23,11 @@ export class RetentionService {
   /** Safe to run twice, at once and late. @returns how many rows of each kind are gone */
   async prune(): Promise<{ answers: number; holds: number; histories: number }> {
     const { retention } = this.config;
-    const now = this.clock.now();
+    // The database judges what may go, so its clock says what is old.
+    const now = await this.database.prune('what time it is', async (tx) => {
+      const [row] = await tx.query<[{ now: Date }]>('SELECT now()');
+      return row.now.getTime();
+    });
     const pruned = {
       answers: await inBatches((take) =>
         this.idempotency.prune(new Date(now - retention.idempotencyHours * 3_600_000), take),
@@ -52,7 +55,10 @@ export class RetentionService {
     });
   }
 
-  /** Whole histories of appointments that are over and were not changed since; the appointments themselves stay. */
+  /**
+   * Histories of appointments that are over and were not changed since; the appointments themselves stay. Whoever acts on one
+   * afterwards adds to a history that begins later.
+   */
   private pruneHistories(before: Date, take: number): Promise<number> {
     return this.database.prune('histories of appointments long over', async (tx) => {
       const rows = await tx.query<Array<{ organization_id: string; id: string }>>(

@@ -188,16 +188,17 @@ async function differentEnds(tx: EntityManager, filter: unknown[]): Promise<Find
   }));
 }
 
-/** A history is whole, or it was pruned whole, which happens long after the last change. */
+/** A history is whole, or what was pruned of it, long after the appointment, is a beginning. */
 async function brokenHistory(tx: EntityManager, filter: unknown[]): Promise<Finding[]> {
   const rows = await tx.query<Array<{ id: string }>>(
     `SELECT a.id FROM appointment a
      LEFT JOIN appointment_history h ON h.organization_id = a.organization_id AND h.appointment_id = a.id
      WHERE ($1::uuid IS NULL OR a.organization_id = $1)
        AND ($2::uuid[] IS NULL OR EXISTS (SELECT 1 FROM appointment_segment s WHERE s.appointment_id = a.id AND s.schedule_id = ANY($2)))
-     GROUP BY a.id, a.version, a.status, a.updated_at
+     GROUP BY a.id, a.version, a.status, a.updated_at, a.ends_at
      HAVING (count(h.version) > 0 OR a.updated_at > now() - interval '30 days')
-       AND (count(h.version) <> a.version OR max(h.version) <> a.version
+       AND (count(h.version) <> a.version - coalesce(min(h.version), 1) + 1 OR max(h.version) <> a.version
+         OR (min(h.version) > 1 AND a.ends_at > now() - interval '30 days')
          OR (array_agg(h.to_status ORDER BY h.version DESC))[1] <> a.status)`,
     filter,
   );

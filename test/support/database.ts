@@ -72,7 +72,7 @@ export async function dropAll(server: TestServer): Promise<void> {
     for (const { name } of databases.rows) await dropDatabase(client, name);
     const roles = await client.query<{ name: string }>(
       `SELECT rolname AS name FROM pg_roles
-       WHERE starts_with(rolname, 'holdfast_app_' || $1) OR starts_with(rolname, 'holdfast_system_' || $1)`,
+       WHERE rolname ~ '^holdfast_(app|system|retention)_' AND strpos(rolname, $1) > 0`,
       [server.prefix],
     );
     for (const { name } of roles.rows) await client.query(`DROP ROLE ${client.escapeIdentifier(name)}`);
