@@ -93,7 +93,7 @@ export class AppointmentRepository {
     const rows = await tx.query<Array<{ starts_at: Date; ends_at: Date }>>(
       `SELECT a.starts_at, a.ends_at FROM patient p JOIN appointment a ON a.patient_id = p.id
        WHERE p.deleted_at IS NULL AND (p.id = $1 OR p.phone = $2) AND a.id IS DISTINCT FROM $3
-         AND a.starts_at < $4 AND a.starts_at > $5 AND a.status = ANY($6)`,
+         AND a.starts_at < $4 AND a.starts_at > $5 AND a.status = ANY($6) AND NOT (${overBy('now()')})`,
       [
         who.patientId ?? null,
         who.phone ?? null,
