@@ -67,6 +67,7 @@ export class LanesRepository {
     return service;
   }
 
+  /** The same; undefined for a service that is not there (any more). */
   async findService(
     tx: EntityManager,
     id: string,

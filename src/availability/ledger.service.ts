@@ -83,7 +83,7 @@ export class Ledger {
    */
   async keep(tx: EntityManager, holder: string, claims: readonly Claim[], until: Date | null): Promise<boolean> {
     if (claims.length === 0) return false;
-    requireCovered(await this.lockDaysOf(tx, claims), claims);
+    await this.lockDaysOf(tx, claims);
     return (await this.days.extend(tx, holder, until)) === claims.length;
   }
 
@@ -92,7 +92,6 @@ export class Ledger {
     const claims = await this.days.claimsOf(tx, holders);
     if (claims.length === 0) return;
     const locked = await this.lockDaysOf(tx, claims);
-    requireCovered(locked, claims);
     await this.days.deleteClaimsOf(tx, holders);
     await this.days.recomputeTaken(tx, locked);
   }
@@ -156,18 +155,14 @@ export class Ledger {
     return { ok: false, reason: taken ? 'taken' : 'outside_hours' };
   }
 
-  /** Locks the days that claims lie on: serialises with everybody who decides on these days. */
+  /** Locks the days that an organization's claims lie on: serialises with everybody who decides on these days. */
   private async lockDaysOf(tx: EntityManager, claims: readonly Claim[]): Promise<ScheduleDay[]> {
     const lanes = await this.lanesOf(tx, claims);
-    const keys = claims.map((claim) => ({ claim, days: daysOf(lanes.get(claim.scheduleId)!, [rangeOf(claim)]) }));
-    for (const organizationId of new Set(claims.map((claim) => claim.organizationId))) {
-      const own = keys.filter(({ claim }) => claim.organizationId === organizationId).flatMap((each) => each.days);
-      await this.materialise(tx, organizationId, own);
-    }
-    return this.days.lock(
-      tx,
-      keys.flatMap((each) => each.days),
-    );
+    const keys = claims.flatMap((claim) => daysOf(lanes.get(claim.scheduleId)!, [rangeOf(claim)]));
+    await this.materialise(tx, claims[0]!.organizationId, keys);
+    const locked = await this.days.lock(tx, keys);
+    requireCovered(locked, claims);
+    return locked;
   }
 
   /**
