@@ -209,7 +209,7 @@ export class LifeService {
         mode: seen.mode,
         patientId: seen.patientId,
       });
-      const asked = service && (await this.whereTo(tx, service, seen, startsAt, request));
+      const asked = service && (await this.whereTo(tx, service, seen, startsAt, request).catch(notEligible));
       if (service) await this.rules.lock(tx, service, seen.patientId);
       lost.allowOverlap = service?.allowPatientOverlap;
       const rule = await this.organization.patientRules(tx, call.organizationId);
@@ -221,6 +221,7 @@ export class LifeService {
       requireVersion(call, before.version);
       const decision = decideTransition(before, 'reschedule', before.asOf);
       // What the rules do not allow is told before that the status does not; but what is over needs no practitioner.
+      if (asked instanceof Problem) throw asked;
       if (!service || !asked?.visit.segments.every((segment) => segment.lanes.length > 0)) {
         refuse(decision, 'reschedule');
         throw new Problem(service ? 'practitioner_not_eligible' : 'service_not_bookable');
@@ -351,6 +352,12 @@ function refuse(decision: TransitionDecision, action: Action): { from: Appointme
       ? `An appointment that has not begun does not allow: ${action}.`
       : `An appointment that is ${decision.from} does not allow: ${action}.`;
   throw new Problem('invalid_transition', detail, { currentStatus: decision.from });
+}
+
+/** What the rules do not allow is told after that the version is old. */
+function notEligible(error: unknown): Problem {
+  if (error instanceof Problem && error.code === 'practitioner_not_eligible') return error;
+  throw error;
 }
 
 const expired = (why: string): Problem => new Problem('hold_expired', `The hold is over. ${why}`);
