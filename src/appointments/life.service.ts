@@ -228,7 +228,7 @@ export class LifeService {
       }
       const window = decideWindow(service, startsAt, this.clock.now());
       if (!window.ok) throw new Problem(window.reason);
-      if (!decision.ok) await this.requireOpen(tx, asked);
+      if (!decision.ok) await this.requireOpen(tx, service, asked);
       refuse(decision, 'reschedule');
       // Moving away what could not be cancelled any more would be a way round that.
       this.requireCancellable(call, rule, before);
@@ -338,8 +338,8 @@ export class LifeService {
   }
 
   /** That the rules do not allow a time is told before that the appointment's status does not. */
-  private async requireOpen(tx: EntityManager, asked: Asked): Promise<void> {
-    const decision = decide(asked, await this.visits.look(tx, asked));
+  private async requireOpen(tx: EntityManager, service: BookableService, asked: Asked): Promise<void> {
+    const decision = decide(asked, await this.visits.look(tx, service, asked));
     if (!decision.ok && decision.reason !== 'taken' && decision.reason !== 'day_missing')
       throw problemOf(asked.visit, decision);
   }

@@ -6,9 +6,7 @@ import { explainLane, type Facts, reason, type Reason } from './explain.rules';
 import { type BookableService, LanesRepository } from './lanes.repository';
 import { ScheduleDayRepository } from './ledger.repository';
 import { bookingWindow, decideWindow, spanOf } from './ledger.rules';
-import { mayShare, withSessions } from './ledger.service';
 import { ScheduleRepository } from './schedule.repository';
-import { SessionsRepository } from './sessions.repository';
 import { lanesOf, SlotsService, visitOf } from './slots.service';
 import { planVisit, reachesOf, type ResourceLane, segmentStarts, type Visit } from './visits.rules';
 
@@ -40,7 +38,6 @@ export class ExplainService {
     private readonly slots: SlotsService,
     private readonly schedules: ScheduleRepository,
     private readonly days: ScheduleDayRepository,
-    private readonly sessions: SessionsRepository,
   ) {}
 
   explain(call: Call, request: ExplainRequest) {
@@ -106,9 +103,7 @@ export class ExplainService {
     };
     const lanes = lanesOf(visit.segments);
     const ids = lanes.map((lane) => lane.scheduleId);
-    const days = await this.slots.daysOf(tx, lanes, during);
-    const sessions = mayShare(visit.capacity, days) ? await this.sessions.of(tx, service.id, ids, during) : [];
-    const seen = withSessions(days, sessions);
+    const seen = await this.slots.look(tx, service, lanes, during);
     const closed = await this.schedules.closedWithin(tx, ids, during);
     const claims = await this.days.claimsWithin(tx, ids, during);
     const of = ({ scheduleId, places }: ResourceLane): Facts => ({

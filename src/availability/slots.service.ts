@@ -185,7 +185,7 @@ export class SlotsService {
       end: Math.max(...reachesOf(visit, window.end).map((each) => each.end)),
     };
     const lanes = lanesOf(segments);
-    const days = await this.daysOf(tx, lanes, reach);
+    const days = await this.look(tx, service, lanes, reach);
     for (const day of [...days.values()].flat()) saw(day.tag);
     const accepts = (lane: ResourceLane) => (interval: { locationId: string | null }) =>
       locationId === undefined || (interval.locationId ?? lane.locationId) === locationId;
@@ -214,13 +214,14 @@ export class SlotsService {
       starts.sort((a, b) => a.at - b.at || (a.lane.practitionerId! < b.lane.practitionerId! ? -1 : 1));
       return starts.slice(0, limit).map(({ at, lane }) => showSlot([alone(service, lane, at)], mode, 1));
     }
-    const ids = lanes.map((lane) => lane.scheduleId);
-    const sessions = await this.sessions.of(tx, service.id, ids, window);
+    const sessions = [...days].flatMap(([scheduleId, own]) =>
+      own.flatMap((day) => day.sessions ?? []).map((session) => ({ ...session, scheduleId })),
+    );
     saw(JSON.stringify(sessions));
-    const seen = withSessions(days, sessions);
     // A session that has begun to fill is offered, too, while seats are left, on the grid or not.
     const known = new Set(starts.map(({ at, lane }) => `${at}/${lane.scheduleId}`));
     for (const { start: at, scheduleId } of sessions) {
+      if (at < window.start || at >= window.end) continue;
       const lane = segments[0]!.lanes.find((each) => each.scheduleId === scheduleId)!;
       if (known.has(`${at}/${scheduleId}`) || !accepts(lane)({ locationId: null })) continue;
       known.add(`${at}/${scheduleId}`);
@@ -229,14 +230,27 @@ export class SlotsService {
     starts.sort((a, b) => a.at - b.at || (a.lane.practitionerId! < b.lane.practitionerId! ? -1 : 1));
     return starts.flatMap(({ at, lane }) => {
       const part = alone(service, lane, at);
-      const decision = decideClaim(seen.get(lane.scheduleId) ?? [], part.span, visit);
+      const decision = decideClaim(days.get(lane.scheduleId) ?? [], part.span, visit);
       if (!decision.ok) return [];
       return [showSlot([part], mode, decision.capacity - (decision.session?.seated ?? 0))];
     });
   }
 
+  /** The same days, with the sessions of a service on them and the seats that are occupied now. */
+  async look(
+    tx: EntityManager,
+    service: Pick<BookableService, 'id' | 'capacity'>,
+    lanes: readonly Lane[],
+    reach: Interval,
+  ): Promise<ReadonlyMap<string, SeenDay[]>> {
+    const days = await this.daysOf(tx, lanes, reach);
+    if (!mayShare(service.capacity, days)) return days;
+    const ids = lanes.map((lane) => lane.scheduleId);
+    return withSessions(days, await this.sessions.of(tx, service.id, ids, reach));
+  }
+
   /** The days of the lanes that an interval touches: rows where there are some, else planned from the rules. */
-  async daysOf(tx: EntityManager, lanes: readonly Lane[], reach: Interval): Promise<Map<string, SeenDay[]>> {
+  private async daysOf(tx: EntityManager, lanes: readonly Lane[], reach: Interval): Promise<Map<string, SeenDay[]>> {
     const expected = lanes.map((lane) => ({ lane, days: localDays(lane.timeZone, reach) }));
     const all = expected.flatMap((each) => each.days).sort();
     const rows = await this.days.read(
