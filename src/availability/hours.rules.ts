@@ -94,6 +94,10 @@ export const startOfDay = (timeZone: string, day: string): number =>
 export const localTime = (timeZone: string, instant: number): string =>
   Temporal.Instant.fromEpochMilliseconds(instant).toZonedDateTimeISO(timeZone).toPlainDateTime().toString();
 
+/** The instant at which clocks show a local time in a zone, read as `planDay` reads hours. */
+export const instantAt = (timeZone: string, local: string): number =>
+  Temporal.PlainDateTime.from(local).toZonedDateTime(timeZone, { disambiguation: 'compatible' }).epochMilliseconds;
+
 const localDate = (timeZone: string, instant: number): Temporal.PlainDate =>
   Temporal.Instant.fromEpochMilliseconds(instant).toZonedDateTimeISO(timeZone).toPlainDate();
 
