@@ -118,10 +118,13 @@ describe('zones', () => {
       const { service, scheduleId } = await lane(hours, 'Europe/Berlin', { bufferBeforeMinutes: 10 });
       let booked = 0;
       for (const [round, zone] of ZONES.entries()) {
-        // Pairs that overlap, all around the clock of one day, so that some lie at every zone's midnight.
-        const start = inDays(20 + round);
+        // Pairs that overlap, on days that have no row yet, each pair an hour later in its day than the one before.
+        const start = after(inDays(20 + round * 13), round * 300);
         const book = (index: number) =>
-          make.book({ serviceId: service.id, startsAt: after(start, index * 60 - (index % 2) * 40) });
+          make.book({
+            serviceId: service.id,
+            startsAt: after(start, Math.floor(index / 2) * 25 * 60 - (index % 2) * 20),
+          });
         const bookings = Array.from({ length: 12 }, (_, index) => book(index));
         const changed = call('PUT', `/v1/schedules/${scheduleId}/hours`, {
           body: { timeZone: zone, hours },
