@@ -2,7 +2,7 @@ export { AvailabilityJobsModule } from './availability.jobs';
 export { AvailabilityModule } from './availability.module';
 export { DayGate } from './day-gate';
 export { DayPlanner } from './day-planner.service';
-export { type ExceptionSpan, localTime, type WeeklyHours } from './hours.rules';
+export { type ExceptionSpan, instantAt, localTime, type WeeklyHours } from './hours.rules';
 export { type BookableService, LanesRepository } from './lanes.repository';
 export { LONGEST_CLAIM, ScheduleDayRepository, storedGrid, storedPublished } from './ledger.repository';
 export { decideWindow, type Published } from './ledger.rules';
