@@ -1,15 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import type { EntityManager } from 'typeorm';
 import { type Call, requireVersion } from '../auth';
-import {
-  type BookableService,
-  type Claim,
-  DayGate,
-  decideWindow,
-  LanesRepository,
-  Ledger,
-  visitOf,
-} from '../availability';
+import { type BookableService, DayGate, decideWindow, LanesRepository, Ledger, visitOf } from '../availability';
 import { OrganizationService, type PatientRules, PatientsService } from '../clinic';
 import { Clock, Idempotency, Metrics, parseInstant, Problem, Reply, showInstant, TryAgain } from '../platform';
 import type { AppointmentSegment, AppointmentStatus } from './appointment.entities';
@@ -108,12 +100,11 @@ export class LifeService {
       // A request that nobody could decide on any more, for it would begin before.
       const over = standing.expiresAt !== null && standing.expiresAt.getTime() <= stored.asOf;
       if (over || (late && stored.startsAt.getTime() <= stored.asOf)) throw expired('The time itself is over.');
-      const claims = await this.ledger.claimsOf(tx, id);
       if (late) {
-        await this.retake(tx, stored, service!, standing, claims);
+        await this.retake(tx, stored, service!, standing);
         // The time would be there, for who pays.
         if (service!.paymentRequired) throw new Problem('payment_required');
-      } else if (!(await this.ledger.keep(tx, id, claims, standing.expiresAt))) {
+      } else if (!(await this.ledger.keep(tx, id, stored.segments.length, standing.expiresAt))) {
         // It ran out while this waited for a lock, and somebody took the time: decide again on that.
         throw new TryAgain('the time of an appointment was over meanwhile');
       }
@@ -128,7 +119,6 @@ export class LifeService {
     before: FullAppointment,
     service: BookableService,
     { expiresAt }: Standing,
-    claims: Claim[],
   ): Promise<void> {
     const { organizationId, id } = before;
     await this.rules.check(tx, service, wishOf(before));
@@ -149,7 +139,8 @@ export class LifeService {
     const asked: Asked = { visit, startsAt: before.startsAt.getTime(), placements };
     const { capacity } = service;
     const claim = { organizationId, serviceId: service.id, capacity, holder: id, expiresAt };
-    const claimed = await this.ledger.claim(tx, reachOf(asked), claim, (locked) => decide(asked, locked), claims);
+    const left = await this.ledger.claimsOf(tx, id);
+    const claimed = await this.ledger.claim(tx, reachOf(asked), claim, (locked) => decide(asked, locked), left);
     if (claimed.ok) return;
     throw expired(claimed.reason === 'taken' ? 'Somebody else has the time by now.' : 'The time is not open any more.');
   }
@@ -235,7 +226,7 @@ export class LifeService {
       const { expiresAt: ends, pendingUntil } = before;
       const expiresAt = before.status === 'pending' ? endOfRequest(pendingUntil, startsAt) : ends;
       const own = await this.ledger.claimsOf(tx, id);
-      if (own.length === 0) throw new TryAgain('the time of an appointment was over meanwhile');
+      if (own.length < before.segments.length) throw new TryAgain('the time of an appointment was over meanwhile');
       const { organizationId } = call;
       const claim = { organizationId, serviceId: service.id, capacity: service.capacity, holder: id, expiresAt };
       const wish = wishOf(before);

@@ -92,14 +92,16 @@ export class Ledger {
 
   /**
    * Lets the holder keep all that it occupies until another time, or for good (null).
+   * @param count of claims and seats that it must have: one for each segment
    * @returns false when some of it is gone, because its time was over and somebody took it
    */
-  async keep(tx: EntityManager, holder: string, claims: readonly Claim[], until: Date | null): Promise<boolean> {
-    if (claims.length === 0) return false;
+  async keep(tx: EntityManager, holder: string, count: number, until: Date | null): Promise<boolean> {
+    const claims = await this.claimsOf(tx, holder);
+    if (claims.length !== count) return false;
     await this.lockDaysOf(tx, claims);
     const kept = await this.days.extend(tx, holder, until);
     const seats = claims.some((claim) => claim.shared) ? await this.sessions.extend(tx, holder, until) : 0;
-    return kept + seats === claims.length;
+    return kept + seats === count;
   }
 
   /** Frees everything that the holders occupy. Freeing nothing is no mistake. */

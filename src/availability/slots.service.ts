@@ -42,6 +42,8 @@ export interface SlotSearch {
   window: Interval;
   mode: string;
   limit: number;
+  /** The nearest to this instant come first, and not the earliest. */
+  near?: number;
   locationId?: string;
 }
 
@@ -130,25 +132,32 @@ export class SlotsService {
     return this.database.read(call.organizationId, async (tx) => {
       const service = await this.repository.service(tx, lost.serviceId);
       const now = this.clock.now();
-      const own = await this.repository.segments(tx, service, lost.practitionerId);
+      const all = await this.repository.segments(tx, service);
+      // Whoever was asked for may not offer it any more by now.
+      const own = lost.practitionerId === undefined ? all : narrowed(all, lost.practitionerId);
       const mode = lost.mode ?? service.modes[0]!;
       const around = { start: lost.startsAt - DAY / 2, end: lost.startsAt + DAY / 2 };
-      const distance = (slot: Slot) => Math.abs(Date.parse(slot.startsAt) - lost.startsAt);
-      // The search may have begun before the time was lost, so that very time is left out.
-      const others = (slots: Slot[]) =>
-        slots.filter((slot) => distance(slot) > 0).sort((a, b) => distance(a) - distance(b));
-      const near = others(await this.find(tx, { service, segments: own, window: around, mode, limit: 200 }, now));
-      if (near.length >= ALTERNATIVES) return near.slice(0, ALTERNATIVES);
-      const all = lost.practitionerId === undefined ? own : await this.repository.segments(tx, service);
       const wide = { start: around.start, end: lost.startsAt + 14 * DAY };
-      const far = others(await this.find(tx, { service, segments: all, window: wide, mode, limit: 200 }, now));
-      const known = new Set(near.map(identity));
-      return [...near, ...far.filter((slot) => !known.has(identity(slot)))].slice(0, ALTERNATIVES);
+      // The search may have begun before the time was lost, so that very time is left out.
+      const isLost = (slot: Slot) =>
+        Date.parse(slot.startsAt) === lost.startsAt &&
+        (lost.practitionerId === undefined || slot.practitionerId === lost.practitionerId);
+      // At the lost time itself there can be as many as there are who begin it.
+      const limit = ALTERNATIVES + all[0]!.lanes.length;
+      const search = async (segments: readonly VisitSegment[], window: Interval) => {
+        const found = await this.find(tx, { service, segments, window, mode, limit, near: lost.startsAt }, now);
+        return found.filter((slot) => !isLost(slot));
+      };
+      const near = own && (await search(own, around));
+      if (near && near.length >= ALTERNATIVES) return near.slice(0, ALTERNATIVES);
+      const known = new Set((near ?? []).map(identity));
+      const far = await search(all, wide);
+      return [...(near ?? []), ...far.filter((slot) => !known.has(identity(slot)))].slice(0, ALTERNATIVES);
     });
   }
 
   /**
-   * The first free slots in the order of start and practitioner. Reads a few days at a time until there are enough.
+   * The first free slots in the order of start and practitioner, or the nearest. Reads a few days at a time until there are enough.
    * @param saw is told of everything that was read
    */
   async find(
@@ -174,7 +183,7 @@ export class SlotsService {
 
   private async findWithin(
     tx: EntityManager,
-    { service, segments, mode, locationId }: SlotSearch,
+    { service, segments, mode, near, locationId }: SlotSearch,
     window: Interval,
     limit: number,
     saw: (tag: string) => void,
@@ -189,6 +198,7 @@ export class SlotsService {
     for (const day of [...days.values()].flat()) saw(day.tag);
     const accepts = (lane: ResourceLane) => (interval: { locationId: string | null }) =>
       locationId === undefined || (interval.locationId ?? lane.locationId) === locationId;
+    const inOrder = (a: number, b: number) => (near === undefined ? a - b : Math.abs(a - near) - Math.abs(b - near));
     if (service.composite) {
       const timing = {
         ...service,
@@ -211,7 +221,7 @@ export class SlotsService {
       freeStarts(days.get(lane.scheduleId) ?? [], service, window, accepts(lane), mode).map((at) => ({ at, lane })),
     );
     if (!mayShare(service.capacity, days)) {
-      starts.sort((a, b) => a.at - b.at || (a.lane.practitionerId! < b.lane.practitionerId! ? -1 : 1));
+      starts.sort((a, b) => inOrder(a.at, b.at) || (a.lane.practitionerId! < b.lane.practitionerId! ? -1 : 1));
       return starts.slice(0, limit).map(({ at, lane }) => showSlot([alone(service, lane, at)], mode, 1));
     }
     const sessions = [...days].flatMap(([scheduleId, own]) =>
@@ -227,7 +237,7 @@ export class SlotsService {
       known.add(`${at}/${scheduleId}`);
       starts.push({ at, lane });
     }
-    starts.sort((a, b) => a.at - b.at || (a.lane.practitionerId! < b.lane.practitionerId! ? -1 : 1));
+    starts.sort((a, b) => inOrder(a.at, b.at) || (a.lane.practitionerId! < b.lane.practitionerId! ? -1 : 1));
     return starts.flatMap(({ at, lane }) => {
       const part = alone(service, lane, at);
       const decision = decideClaim(days.get(lane.scheduleId) ?? [], part.span, visit);
@@ -306,6 +316,16 @@ export const visitOf = (service: BookableService, segments: readonly VisitSegmen
   bufferBeforeMinutes: service.bufferBeforeMinutes,
   bufferAfterMinutes: service.bufferAfterMinutes,
 });
+
+/** The same segments, the first one that he can serve by this practitioner; undefined where he serves none. */
+function narrowed(segments: readonly VisitSegment[], practitionerId: string): VisitSegment[] | undefined {
+  const isHis = (lane: ResourceLane) => lane.practitionerId === practitionerId;
+  const first = segments.findIndex((segment) => segment.lanes.some(isHis));
+  if (first < 0) return undefined;
+  return segments.map((segment, index) =>
+    index === first ? { ...segment, lanes: segment.lanes.filter(isHis) } : segment,
+  );
+}
 
 /** Every lane of a visit once. */
 export const lanesOf = (segments: readonly VisitSegment[]): ResourceLane[] => [
