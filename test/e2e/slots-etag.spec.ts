@@ -88,7 +88,7 @@ describe('the entity tag of free times', () => {
     const room = await make.room();
     await make.setHours(room.scheduleId, ALWAYS);
     const simple = await make.service([one.id, two.id], { modes: ['in_person', 'video'] });
-    const group = await make.service([one.id], { capacity: 3 });
+    const group = await make.service([one.id], { capacity: 5 });
     const segments = [
       { name: 'talk', durationMinutes: 10, gapAfterMinutes: 10, practitionerIds: [one.id, two.id] },
       { name: 'scan', durationMinutes: 10, roomIds: [room.id] },
@@ -117,8 +117,8 @@ describe('the entity tag of free times', () => {
     const writes: Array<[string, string, () => Promise<unknown>]> = [
       ['a booking', queries[0]!, () => book({ serviceId: simple.id })],
       ['its cancellation', queries[0]!, () => make.act(ids.pop()!, 'cancel')],
-      ['a hold', queries[0]!, () => book({ serviceId: simple.id, hold: true })],
-      ['its end', queries[0]!, () => lapse(sql, ids.at(-1)!)],
+      ['a hold', queries[1]!, () => book({ serviceId: simple.id, hold: true })],
+      ['its end', queries[1]!, () => lapse(sql, ids.at(-1)!)],
       ['a late confirm', queries[0]!, () => make.act(ids.at(-1)!, 'confirm')],
       ['a move', queries[0]!, () => make.act(ids.at(-1)!, 'reschedule', { startsAt: at(60) })],
       ['a session', ofGroup!, () => book({ serviceId: group.id, startsAt: at(90) })],
