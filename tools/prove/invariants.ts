@@ -1,7 +1,10 @@
 import { type AppointmentView, type Client, describe, inParallel, listAll, type SlotView } from './client';
-import { expectedOf, type Finding, type Life, type Span } from './history';
-import { differencesFrom } from './storm';
-import { DAY, MINUTE, OPEN, type Practitioner, type World } from './world';
+import { type Span } from './history';
+import { type Finding } from './history-checks';
+import { expectedOf, type Life } from './lives';
+import { differencesFrom } from './asked';
+import { DAY, MINUTE, type Practitioner } from './catalog';
+import { OPEN, type World } from './world';
 
 /**
  * What must be true of an install after every storm, whatever happened in it, as any client can ask it over the API. The

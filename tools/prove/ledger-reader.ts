@@ -1,6 +1,8 @@
 import pg from 'pg';
 import { auditLedger } from '../../src/operations';
-import type { Finding, Life, Span } from './history';
+import type { Span } from './history';
+import type { Finding } from './history-checks';
+import type { Life } from './lives';
 import { differencesFromLife } from './invariants';
 import { ACKNOWLEDGED, AUDITED, DATABASE_CHECKS, EXPIRED, OCCUPYING, SQL_CHECKS, UNEXPLAINED } from './invariants.sql';
 import type { World } from './world';

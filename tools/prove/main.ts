@@ -3,7 +3,7 @@ import { type Install, InstallError, openGiven, startFresh } from './install';
 import { checkOverHttp, HTTP_CHECKS } from './invariants';
 import { DATABASE_CHECKS } from './invariants.sql';
 import type { LedgerReader } from './ledger-reader';
-import { HISTORY_CHECKS } from './history';
+import { HISTORY_CHECKS } from './history-checks';
 import { HELP, type Options, OptionsError, readOptions } from './options';
 import { Random, subSeed } from './random';
 import { Figures, Progress, type Report, showReport, violationsOf, writeJson } from './report';

@@ -1,31 +1,10 @@
+import { DAY, MINUTE, type Practitioner, type Service } from './catalog';
 import { type AppointmentView, type Client, inParallel, listAll } from './client';
+import { RESERVED_PHONES } from './phones';
 import type { Random } from './random';
-
-/** What the rules of a service say, as far as the storms reckon with it. */
-export interface Service {
-  id: string;
-  name: string;
-  durationMinutes: number;
-  bufferBeforeMinutes: number;
-  bufferAfterMinutes: number;
-  slotIntervalMinutes: number;
-  requiresConfirmation: boolean;
-  /** How long a time is held where a hold does not say it. */
-  holdMinutes: number;
-  practitioners: Practitioner[];
-}
-
-export interface Practitioner {
-  id: string;
-  scheduleId: string;
-  name: string;
-}
 
 /** `[{ weekday, start, end }]` as the API takes it. */
 export type Hours = Array<{ weekday: number; start: string; end: string }>;
-
-export const MINUTE = 60_000;
-export const DAY = 24 * 60 * MINUTE;
 
 /** Open every day, long enough for many rounds a day. Schedules here are in UTC, so local times are instants at once. */
 export const OPEN = { from: 6 * 60 * MINUTE, until: 22 * 60 * MINUTE };
@@ -246,7 +225,7 @@ export class World {
       headers: { 'if-match': headers.etag ?? '' },
       body: { timeZone: 'UTC', hours: FULL_HOURS },
     });
-    return { id, scheduleId, name };
+    return { kind: 'practitioner', id, scheduleId, name, places: 1 };
   }
 
   private async createService(
@@ -261,6 +240,7 @@ export class World {
       slotIntervalMinutes: rules.durationMinutes,
       requiresConfirmation: false,
       holdMinutes: 10,
+      capacity: 1,
       ...rules,
     };
     const name = `${this.tag} ${key}`;
@@ -293,25 +273,3 @@ export function weekly(...times: string[]): Hours {
 }
 
 export const dayOf = (instant: number): number => Math.floor(instant / DAY) * DAY;
-
-/**
- * Numbers reserved for fiction, which no provider delivers to: +1 NPA-555-0100 to -0199 (North American Numbering Plan,
- * ATIS-0300115) in area codes of the United States and Canada.
- */
-const RESERVED_PHONES = [
-  ...[
-    201, 202, 203, 205, 206, 207, 208, 209, 210, 212, 213, 214, 215, 216, 217, 218, 219, 224, 225, 228, 229, 231, 234,
-  ],
-  ...[
-    239, 240, 248, 251, 252, 253, 254, 256, 260, 262, 267, 269, 270, 276, 281, 301, 302, 303, 304, 305, 307, 308, 309,
-  ],
-  ...[
-    310, 312, 313, 314, 315, 316, 317, 318, 319, 320, 321, 323, 325, 330, 334, 336, 337, 339, 347, 351, 352, 360, 361,
-  ],
-  ...[
-    385, 386, 401, 402, 404, 405, 406, 407, 408, 409, 410, 412, 413, 414, 415, 416, 417, 418, 419, 423, 425, 432, 434,
-  ],
-  ...[
-    435, 438, 440, 443, 450, 469, 478, 479, 480, 501, 502, 503, 504, 505, 506, 507, 508, 509, 510, 512, 513, 514, 515,
-  ],
-].flatMap((area) => Array.from({ length: 100 }, (_, line) => `+1${area}55501${String(line).padStart(2, '0')}`));
