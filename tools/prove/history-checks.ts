@@ -19,6 +19,7 @@ export const HISTORY_CHECKS = {
   staleForNothing: 'every version_stale had somebody who may have made another version',
   versions: 'every acknowledged change made a version of its own, the next one, based on the one in If-Match',
   transitions: 'every acknowledged change was allowed in the status before it',
+  oneEffect: 'one request has one effect, however often it is sent under its key',
   cancelledTwice: 'an appointment was cancelled once at most',
 };
 
@@ -56,12 +57,28 @@ export function checkHistory(history: History): { made: number; findings: Findin
     if (change.code === 'invalid_transition') check(HISTORY_CHECKS.refusedStatus, wrongStatus(change, life));
     if (change.code === 'version_stale') check(HISTORY_CHECKS.staleForNothing, staleForNothing(change, life));
   }
+  check(HISTORY_CHECKS.oneEffect, severalEffects(history));
   if (history.closures.length > 0) {
     const { closed, openRefused } = closedTimes(history, byId);
     check(HISTORY_CHECKS.closed, closed);
     check(HISTORY_CHECKS.openRefused, openRefused);
   }
   return { made, findings };
+}
+
+/** Answers to one request that tell of different appointments, or of different changes. */
+function severalEffects({ bookings, changes }: History): string[] {
+  const effects = [
+    ...bookings.map(({ wish, appointment }) => ({ request: wish.requestId, effect: appointment?.id })),
+    ...changes.map(({ key, appointment }) => ({
+      request: key,
+      effect: appointment && `version ${appointment.version} of ${appointment.id}`,
+    })),
+  ].filter(({ request, effect }) => request !== undefined && effect !== undefined);
+  return [...Map.groupBy(effects, ({ request }) => request)].flatMap(([request, made]) => {
+    const different = new Set(made.map(({ effect }) => effect));
+    return different.size > 1 ? [`${request}: ${[...different].join(' and ')}`] : [];
+  });
 }
 
 type Lived = Stay & { life: Life };
@@ -137,10 +154,11 @@ function refusedForNothing(refusal: Booking, lives: Life[], history: History): s
     const free = freeSegments(wish, wish, isFull);
     return free ? [`${show(startsAt)} was refused as taken, but nobody held ${showSegments(free)}`] : [];
   }
-  // Without a wish for one practitioner all of them must have been taken.
-  const free = (wish.practitioner ? [wish.practitioner] : service.practitioners).filter(
-    ({ id }) => !isFull({ practitionerId: id, startsAt }),
-  );
+  const mayBeClosed = closedness(history, wish, refusal);
+  // Without a wish for one practitioner all of them must have been taken, or closed.
+  const free = (wish.practitioner ? [wish.practitioner] : service.practitioners)
+    .map((practitioner) => ({ ...practitioner, place: { practitionerId: practitioner.id, startsAt } }))
+    .filter(({ place }) => !isFull(place) && (wish.practitioner !== undefined || !mayBeClosed(place)));
   if (free.length === 0) return [];
   const names = free.map((one) => one.name).join(', ');
   return [`${show(startsAt)} was refused as taken, but nobody held ${names}`];
@@ -163,7 +181,8 @@ function expiredForNothing(refusal: Change, { wish, steps }: Life, others: Life[
   if (!lapse || refusal.endedAt < lapse.from) return [`${appointmentId} was refused as expired before its end`];
   const held = steps.filter((step) => step.status === 'held');
   const isFull = fullness(history, wish, refusal, others);
-  return held.some(({ place }) => isFull(place))
+  const mayBeClosed = closedness(history, wish, refusal);
+  return held.some(({ place }) => isFull(place) || mayBeClosed(place))
     ? []
     : [`${appointmentId} was refused as expired, but nobody else held ${show(held[0]!.place.startsAt)}`];
 }
@@ -182,6 +201,20 @@ function fullness(history: History, wish: Wish, refusal: Invocation, others: Lif
       const rest = meeting.filter((stay) => stay.session !== session);
       return fullest(rest, time).size >= places;
     });
+}
+
+/** Whether some of a place may have been closed while the request was refused. */
+function closedness(history: History, { service }: Wish, refusal: Invocation): (place: Place) => boolean {
+  return (place) =>
+    coresOf(service, place).some((core) =>
+      history.closures.some(
+        ({ resourceId, time, possible }) =>
+          resourceId === (core.resourceId ?? resourceId) &&
+          meet(core.time, time) &&
+          possible.from < refusal.endedAt &&
+          refusal.startedAt < possible.until,
+      ),
+    );
 }
 
 /** A way to serve a composite at once, without waiting, in which everything was free for certain; undefined if there is none. */

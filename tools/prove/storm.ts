@@ -41,6 +41,8 @@ export interface Storm {
   refusals: string[];
   /** Needs several processes of one install, and spreads its clients over them. */
   severalProcesses?: boolean;
+  /** Spreads its clients over the processes, if there are several. */
+  everyProcess?: boolean;
   /** Time that was lost can be free again a moment later, so an answer may offer it. */
   timeComesBack?: boolean;
   run(ctx: StormContext): Promise<void>;

@@ -179,6 +179,20 @@ export class World {
     });
   }
 
+  /** Opens whatever exceptions have closed. */
+  async removeExceptions(client: Client, { scheduleId }: Practitioner): Promise<void> {
+    const schedule = `/v1/schedules/${scheduleId}`;
+    for (const { id } of await listAll<{ id: string }>(client, `${schedule}/exceptions`, {})) {
+      const { headers } = await client.must('GET', schedule);
+      await client.must(
+        'DELETE',
+        `${schedule}/exceptions/${id}`,
+        { headers: { 'if-match': headers.etag ?? '' } },
+        [404],
+      );
+    }
+  }
+
   /**
    * Removes the test location with all that belongs to it.
    * @returns what could not be removed, one line each

@@ -7,6 +7,7 @@ import { newPatient } from './new-patient.storm';
 import { oneEtag } from './one-etag.storm';
 import { oneSlot } from './one-slot.storm';
 import { overlapping } from './overlapping.storm';
+import { randomSeries } from './random.storm';
 import { reschedule } from './reschedule.storm';
 import { sameKey } from './same-key.storm';
 import { sweeper } from './sweeper.storm';
@@ -27,5 +28,6 @@ export const STORMS: readonly Storm[] = [
   sameKey,
   newPatient,
   hoursEdited,
+  randomSeries,
   twoProcesses,
 ];
