@@ -16,6 +16,8 @@ const OCCUPYING = ['held', 'pending', 'confirmed', 'checked_in'];
 const APART = 30 * MINUTE;
 /** Tomorrow may be today by the time a round runs, and the last days must stay below the services' 90 days ahead. */
 const [FIRST_DAY, LAST_DAY] = [2, 86];
+/** Days that one round takes at most. */
+const ROOM_OF_A_ROUND = 12;
 const PRACTITIONERS = 8;
 const POOL = 5;
 
@@ -45,6 +47,8 @@ export class World {
   private readonly sparePhones: string[];
   private readonly firstDay = (Math.floor(Date.now() / DAY) + FIRST_DAY) * DAY;
   private cursor: number;
+  /** Days gone by since the last {@link tidy}: after all of them the first ones would come again. */
+  private daysPassed = 0;
   private requests = 0;
 
   constructor(
@@ -116,7 +120,7 @@ export class World {
 
   /** True while a round can be given time that was not used since the last {@link tidy}. */
   get hasRoom(): boolean {
-    return this.daysUsed.size < LAST_DAY - FIRST_DAY - 1 && this.sparePhones.length > 10;
+    return this.daysPassed < LAST_DAY - FIRST_DAY - ROOM_OF_A_ROUND && this.sparePhones.length > 10;
   }
 
   /** The start of free time of this length, free of all practitioners, with room for buffers around it. */
@@ -171,6 +175,7 @@ export class World {
       if (OCCUPYING.includes(now.status)) throw new Error(`${path} is ${now.status}, and cannot be cancelled`);
     });
     this.daysUsed.clear();
+    this.daysPassed = 0;
     const given = [...this.phones].filter((phone) => !this.clientPhones.includes(phone));
     await inParallel(clients, given, async (client, phone) => {
       await this.removePatient(client, phone);
@@ -225,6 +230,7 @@ export class World {
   }
 
   private nextDay(): void {
+    this.daysPassed++;
     this.cursor = dayOf(this.cursor) + DAY;
     if (this.cursor > this.firstDay + (LAST_DAY - FIRST_DAY) * DAY) this.cursor = this.firstDay;
   }
