@@ -10,6 +10,7 @@ import {
   type AppointmentStatus,
   OCCUPYING,
 } from './appointment.entities';
+import type { NewSegment } from './visits.service';
 
 /** An appointment with its segments, in their order, at an instant of the database's clock. */
 export type FullAppointment = Appointment & {
@@ -69,10 +70,19 @@ export class AppointmentRepository {
       .getMany();
   }
 
-  /** Moves the only segment of an appointment, which is locked. */
-  async moveSegment(tx: EntityManager, segment: AppointmentSegment): Promise<void> {
-    const { appointmentId, position, ...place } = segment;
-    await tx.withRepository(this.segments).update({ appointmentId, position }, place);
+  /** Gives an appointment, which is locked, other segments than it had. */
+  async replaceSegments(tx: EntityManager, appointmentId: string, segments: readonly NewSegment[]): Promise<void> {
+    await tx.withRepository(this.segments).delete({ appointmentId });
+    await tx.query(
+      `INSERT INTO appointment_segment (organization_id, appointment_id, position, name, schedule_id, practitioner_id, room_id,
+                                        starts_at, ends_at, appointment_starts_at, time_zone, local_starts_at)
+       SELECT part."organizationId", $1, part.position, part.name, part."scheduleId", part."practitionerId", part."roomId",
+              part."startsAt", part."endsAt", part."appointmentStartsAt", part."timeZone", part."localStartsAt"
+       FROM jsonb_to_recordset($2::jsonb) AS part ("organizationId" uuid, position smallint, name text, "scheduleId" uuid,
+         "practitionerId" uuid, "roomId" uuid, "startsAt" timestamptz, "endsAt" timestamptz,
+         "appointmentStartsAt" timestamptz, "timeZone" text, "localStartsAt" timestamp)`,
+      [appointmentId, JSON.stringify(segments)],
+    );
   }
 
   /** How many holds a patient has open. Counts what it should only under the patient's lock. */

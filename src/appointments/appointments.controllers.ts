@@ -8,6 +8,7 @@ import {
   IdPipe,
   Instant,
   InstantParameter,
+  ListOf,
   ListQuery,
   Metadata,
   Nested,
@@ -36,6 +37,17 @@ class BookingPatientDto {
   source?: string;
 }
 
+class SegmentDto {
+  @Id({ optional: true, nullable: true, description: 'Who; or roomId' })
+  practitionerId?: string | null;
+  @Id({ optional: true, nullable: true, description: 'Where; or practitionerId' })
+  roomId?: string | null;
+  @Instant({ example: '2026-12-01T09:00:00+01:00' })
+  startsAt: string;
+}
+
+const SEGMENTS = 'Of a composite service: one entry for each segment, in its order; chosen unless named';
+
 class BookingDto {
   @Id()
   serviceId: string;
@@ -43,6 +55,8 @@ class BookingDto {
   startsAt: string;
   @Id({ optional: true, nullable: true, description: 'Any free one who offers the service, unless named' })
   practitionerId?: string | null;
+  @ListOf(SegmentDto, { optional: true, nullable: true, min: 1, max: 20, description: SEGMENTS })
+  segments?: SegmentDto[] | null;
   @Id({ optional: true, nullable: true, description: 'In place of patient' })
   patientId?: string | null;
   @Nested(BookingPatientDto, { optional: true, nullable: true })
@@ -74,6 +88,8 @@ class RescheduleDto extends ReasonDto {
   startsAt: string;
   @Id({ optional: true, nullable: true, description: 'The same practitioner, unless named' })
   practitionerId?: string | null;
+  @ListOf(SegmentDto, { optional: true, nullable: true, min: 1, max: 20, description: SEGMENTS })
+  segments?: SegmentDto[] | null;
 }
 
 class AppointmentsQueryDto extends ListQuery {

@@ -13,6 +13,7 @@ import { PatientRulesService } from './patient-rules.service';
 import { RefusalsService } from './refusals.service';
 import { RetentionService } from './retention.service';
 import { RetirementService } from './retirement.service';
+import { VisitsService } from './visits.service';
 
 /** Owns the life of an appointment, from booking to its end. */
 @Module({
@@ -32,6 +33,7 @@ import { RetirementService } from './retirement.service';
     RefusalsService,
     RetentionService,
     RetirementService,
+    VisitsService,
   ],
   exports: [AppointmentRepository, AppointmentsService, ExpiryService, RetentionService],
 })

@@ -5,31 +5,38 @@ import type { Call } from '../auth';
 import {
   type BookableService,
   DayGate,
-  decideClaim,
   decideWindow,
   guardedClaimValues,
-  isBookable,
   LanesRepository,
   Ledger,
-  type PractitionerLane,
+  type Part,
   type SeenDay,
-  SlotsService,
-  type Span,
-  spanOf,
 } from '../availability';
 import { type PatientFields, PatientsService } from '../clinic';
 import { Clock, Idempotency, Log, Metrics, parseInstant, Problem, Reply, TryAgain } from '../platform';
-import type { Appointment, AppointmentSegment } from './appointment.entities';
+import type { Appointment } from './appointment.entities';
 import { showAppointment } from './appointment.representation';
 import { PatientRulesService } from './patient-rules.service';
 import { type LostTime, RefusalsService } from './refusals.service';
 import { booked, type Standing } from './transitions.rules';
 import { GUARDED_BOOKING, type NewAppointment, RECORD_BOOKING, recordValues } from './booking.sql';
+import {
+  type Asked,
+  decide,
+  problemOf,
+  reachOf,
+  type SegmentRequest,
+  segmentsOf,
+  timeOf,
+  VisitsService,
+} from './visits.service';
 
 export interface BookingRequest {
   serviceId: string;
   startsAt: string;
   practitionerId?: string | null;
+  /** Of a composite service: where and when each of its segments takes place. */
+  segments?: SegmentRequest[] | null;
   patientId?: string | null;
   patient?: PatientFields | null;
   hold?: boolean | { seconds: number };
@@ -52,7 +59,7 @@ export class BookingService {
     private readonly metrics: Metrics,
     private readonly gate: DayGate,
     private readonly lanes: LanesRepository,
-    private readonly slots: SlotsService,
+    private readonly visits: VisitsService,
     private readonly ledger: Ledger,
     private readonly patients: PatientsService,
     private readonly rules: PatientRulesService,
@@ -101,46 +108,43 @@ export class BookingService {
     const { startsAt } = lost;
     const service = await this.lanes.service(tx, request.serviceId, 'for booking');
     lost.allowOverlap = service.allowPatientOverlap;
-    const lanes = await this.lanes.lanes(tx, service.id, request.practitionerId ?? undefined);
+    const mode = request.mode ?? service.modes[0]!;
+    const asked = await this.visits.ask(tx, service, {
+      startsAt,
+      mode,
+      practitionerId: request.practitionerId ?? undefined,
+      segments: request.segments ?? undefined,
+    });
     if (request.patientId) await this.patients.lockForBooking(tx, request.patientId);
     if (request.patient) await this.patients.requireReferences(tx, request.patient);
-    const mode = request.mode ?? service.modes[0]!;
     if (!service.modes.includes(mode)) {
       throw Problem.invalid({ pointer: '/mode', detail: `this service is offered as: ${service.modes.join(', ')}` });
     }
-    if (!isBookable(service)) throw new Problem('service_not_bookable');
-    if (lanes.length === 0) throw new Problem('practitioner_not_eligible', 'Nobody offers this service at the moment.');
+    if (asked.visit.segments.some((segment) => segment.lanes.length === 0))
+      throw new Problem('practitioner_not_eligible', 'Nobody offers this service at the moment.');
     const window = decideWindow(service, startsAt, this.clock.now());
     if (!window.ok) throw new Problem(window.reason);
 
-    const span = spanOf(service, startsAt);
-    const seen = await this.slots.daysOf(tx, lanes, span.buffered);
-    const candidates = this.candidates(lanes, seen, span);
+    const seen = await this.visits.look(tx, asked);
+    const { first, wanted } = this.candidates(asked, seen, attempt);
+    const during = timeOf(first);
     const patientId =
       request.patientId ?? (await this.patients.upsert(tx, call.organizationId, request.patient!)).patient.id;
     const standing = booked(service, request.hold ?? false, startsAt, service.asOf);
-    await this.rules.check(tx, service, { patientId, during: span.core, held: standing.status === 'held' });
+    await this.rules.check(tx, service, { patientId, during, held: standing.status === 'held' });
 
     const id = uuidv7();
-    const claim = { organizationId: call.organizationId, holder: id, span, expiresAt: standing.expiresAt };
-    const draft = (lane: PractitionerLane) =>
-      this.draft(call, request, { id, service, lane, span, mode, patientId, standing });
-
-    const [first] = candidates;
-    const days = seen
-      .get(first!.scheduleId)!
-      .filter((day) => day.covers.start < span.buffered.end && span.buffered.start < day.covers.end);
+    const { organizationId } = call;
+    const draft = (parts: readonly Part[]) =>
+      this.draft(call, request, { id, service, parts, mode, patientId, standing });
     // The guarded form serves one schedule and one day that has its row; the first try of a crowd, mostly the last one too.
-    if (
-      attempt === 1 &&
-      candidates.length === 1 &&
-      days.length === 1 &&
-      days[0]!.current &&
-      decideClaim(days, span).ok
-    ) {
-      const { scheduleId } = first!;
-      const booking = draft(first!);
-      const values = [...guardedClaimValues({ ...claim, scheduleId, day: days[0]!.day }), ...recordValues(booking)];
+    const day = attempt === 1 ? guardedDay(wanted, first, seen) : undefined;
+    if (day !== undefined) {
+      const [{ lane, span }] = first as [Part];
+      const { scheduleId } = lane;
+      const booking = draft(first);
+      const claim = { organizationId, holder: id, span, expiresAt: standing.expiresAt, scheduleId, day };
+      const values = [...guardedClaimValues(claim), ...recordValues(booking)];
       const rows = await tx.query<unknown[]>(GUARDED_BOOKING as never, values);
       // Somebody was faster between the reading above and the lock: look again, and lock first this time.
       if (rows.length === 0) {
@@ -149,32 +153,52 @@ export class BookingService {
       }
       return this.answer(booking, 'guarded');
     }
-    const claimed = await this.ledger.claim(tx, candidates, claim);
+    const { capacity } = service;
+    const claim = { organizationId, serviceId: service.id, capacity, holder: id, expiresAt: standing.expiresAt };
+    const claimed = await this.ledger.claim(tx, reachOf(wanted), claim, (locked) => decide(wanted, locked));
     if (!claimed.ok) {
       if (claimed.reason === 'taken') this.refusals.caught('slot_taken', call);
-      throw new Problem(claimed.reason === 'taken' ? 'slot_taken' : 'outside_hours');
+      // Another set may fit; only when all that could serve were locked is it known that none does.
+      if (wanted !== asked && service.composite) throw new TryAgain('the planned set was taken meanwhile');
+      throw problemOf(asked.visit, claimed);
     }
-    const booking = draft(claimed.lane);
+    // What was planned under the locks may end later than what was planned before.
+    const time = timeOf(claimed.parts);
+    const held = standing.status === 'held';
+    if (time.end > during.end) await this.rules.check(tx, service, { patientId, during: time, held });
+    const booking = draft(claimed.parts);
     await tx.query(RECORD_BOOKING as never, recordValues(booking));
     return this.answer(booking, 'locking');
   }
 
-  /** The lanes worth trying: free by what was read. With nobody named, the practitioner with the emptiest day comes first. */
-  private candidates(lanes: readonly PractitionerLane[], seen: Map<string, SeenDay[]>, span: Span): PractitionerLane[] {
-    const decided = lanes
-      .map((lane) => ({ lane, days: seen.get(lane.scheduleId) ?? [] }))
-      .map(({ lane, days }) => ({
-        lane,
-        decision: decideClaim(days, span),
-        busy: days.flatMap((day) => day.taken).reduce((sum, range) => sum + range.end - range.start, 0),
-      }));
+  /**
+   * What is worth locking, by what was read: with nobody named, the practitioners who are free, the one with the emptiest
+   * day first; of a visit of several segments the best plan at first, and everybody who could serve when that was lost.
+   */
+  private candidates(
+    asked: Asked,
+    seen: ReadonlyMap<string, readonly SeenDay[]>,
+    attempt: number,
+  ): { first: Part[]; wanted: Asked } {
+    const sorted: Asked = asked.placements ? asked : { ...asked, visit: emptiestFirst(asked.visit, seen) };
+    const { visit } = sorted;
+    const decision = decide(sorted, seen);
     // The zone of a schedule was changed between two of the readings.
-    const moved = decided.some(({ decision }) => !decision.ok && decision.reason === 'day_missing');
-    if (moved) throw new TryAgain('the days of a schedule have moved');
-    const free = decided.filter((each) => each.decision.ok).sort((a, b) => a.busy - b.busy);
-    if (free.length > 0) return free.map((each) => each.lane);
-    const taken = decided.some(({ decision }) => !decision.ok && decision.reason === 'taken');
-    throw new Problem(taken ? 'slot_taken' : 'outside_hours');
+    if (!decision.ok && decision.reason === 'day_missing') throw new TryAgain('the days of a schedule have moved');
+    if (!decision.ok) throw problemOf(visit, decision);
+    const first = decision.parts;
+    if (asked.placements) return { first, wanted: asked };
+    if (visit.segments.length > 1) {
+      const segments = visit.segments.map((segment, index) => ({ ...segment, lanes: [first[index]!.lane] }));
+      return { first, wanted: attempt === 1 ? { ...sorted, visit: { ...visit, segments } } : asked };
+    }
+    const [segment] = visit.segments;
+    const free = segment!.lanes.filter((lane) => {
+      const alone = { ...visit, segments: [{ ...segment!, lanes: [lane] }] };
+      const own = decide({ ...sorted, visit: alone }, seen);
+      return own.ok || own.reason === 'day_missing';
+    });
+    return { first, wanted: { ...sorted, visit: { ...visit, segments: [{ ...segment!, lanes: free }] } } };
   }
 
   private draft(
@@ -183,14 +207,13 @@ export class BookingService {
     on: {
       id: string;
       service: BookableService;
-      lane: PractitionerLane;
-      span: Span;
+      parts: readonly Part[];
       mode: string;
       patientId: string;
       standing: Standing;
     },
   ): NewAppointment {
-    const [startsAt, endsAt] = [new Date(on.span.core.start), new Date(on.span.core.end)];
+    const { start, end } = timeOf(on.parts);
     const now = new Date(on.service.asOf);
     const appointment: Appointment = {
       id: on.id,
@@ -201,8 +224,8 @@ export class BookingService {
       serviceId: on.service.id,
       patientId: on.patientId,
       attendeeName: request.attendeeName ?? null,
-      startsAt,
-      endsAt,
+      startsAt: new Date(start),
+      endsAt: new Date(end),
       mode: on.mode,
       confirmationStatus: 'none',
       source: call.channel,
@@ -211,19 +234,8 @@ export class BookingService {
       createdAt: now,
       updatedAt: now,
     };
-    const segment: AppointmentSegment = {
-      appointmentId: on.id,
-      position: 0,
-      organizationId: call.organizationId,
-      name: null,
-      scheduleId: on.lane.scheduleId,
-      practitionerId: on.lane.practitionerId,
-      roomId: null,
-      startsAt,
-      endsAt,
-      appointmentStartsAt: startsAt,
-    };
-    return { appointment, segments: [segment], actor: call.principalId, channel: call.channel, eventId: uuidv7() };
+    const segments = segmentsOf(on.parts, on.id, call.organizationId);
+    return { appointment, segments, actor: call.principalId, channel: call.channel, eventId: uuidv7() };
   }
 
   private answer({ appointment, segments }: NewAppointment, form: 'guarded' | 'locking'): Reply {
@@ -231,4 +243,33 @@ export class BookingService {
     const asOf = appointment.createdAt.getTime();
     return Reply.created('/v1/appointments', showAppointment({ ...appointment, segments, asOf }), appointment.version);
   }
+}
+
+/** The day on which the guarded form can decide; undefined where more than one schedule or day is concerned, or a session. */
+function guardedDay(
+  { visit, placements }: Asked,
+  first: readonly Part[],
+  seen: ReadonlyMap<string, readonly SeenDay[]>,
+): string | undefined {
+  if (placements || visit.segments.length > 1 || visit.segments[0]!.lanes.length > 1) return undefined;
+  const [{ lane, span, capacity }] = first as [Part];
+  const days = seen
+    .get(lane.scheduleId)!
+    .filter((day) => day.covers.start < span.buffered.end && span.buffered.start < day.covers.end);
+  return capacity === 1 && days.length === 1 && days[0]!.guarded ? days[0]!.day : undefined;
+}
+
+/** The same visit, with those first whose days are the emptiest. */
+function emptiestFirst(visit: Asked['visit'], seen: ReadonlyMap<string, readonly SeenDay[]>): Asked['visit'] {
+  const busy = new Map(
+    [...seen].map(([id, days]) => [
+      id,
+      days.flatMap((day) => day.taken).reduce((sum, range) => sum + range.end - range.start, 0),
+    ]),
+  );
+  const segments = visit.segments.map((segment) => ({
+    ...segment,
+    lanes: [...segment.lanes].sort((a, b) => (busy.get(a.scheduleId) ?? 0) - (busy.get(b.scheduleId) ?? 0)),
+  }));
+  return { ...visit, segments };
 }

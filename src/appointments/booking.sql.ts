@@ -1,10 +1,11 @@
 import { GUARDED_CLAIM, GUARDED_CLAIM_PARAMETERS } from '../availability';
-import type { Appointment, AppointmentSegment } from './appointment.entities';
+import type { Appointment } from './appointment.entities';
+import type { NewSegment } from './visits.service';
 
 /** A booking as it is about to be recorded. */
 export interface NewAppointment {
   appointment: Appointment;
-  segments: AppointmentSegment[];
+  segments: NewSegment[];
   actor: string;
   channel: string;
   eventId: string;
@@ -26,11 +27,12 @@ const record = (first: number) => {
     FROM day RETURNING id
   ), parts AS (
     INSERT INTO appointment_segment (organization_id, appointment_id, position, name, schedule_id, practitioner_id, room_id,
-                                     starts_at, ends_at, appointment_starts_at)
+                                     starts_at, ends_at, appointment_starts_at, time_zone, local_starts_at)
     SELECT ${p(0)}::uuid, booked.id, part.position, part.name, part."scheduleId", part."practitionerId", part."roomId",
-           part."startsAt", part."endsAt", ${p(6)}::timestamptz
+           part."startsAt", part."endsAt", ${p(6)}::timestamptz, part."timeZone", part."localStartsAt"
     FROM booked, jsonb_to_recordset(${p(14)}::jsonb) AS part (position smallint, name text, "scheduleId" uuid,
-      "practitionerId" uuid, "roomId" uuid, "startsAt" timestamptz, "endsAt" timestamptz)
+      "practitionerId" uuid, "roomId" uuid, "startsAt" timestamptz, "endsAt" timestamptz, "timeZone" text,
+      "localStartsAt" timestamp)
   ), first_line AS (
     INSERT INTO appointment_history (organization_id, appointment_id, version, action, to_status, actor, channel, at)
     SELECT ${p(0)}::uuid, booked.id, 1, 'book', ${p(2)}::text, ${p(15)}::text, ${p(16)}::text, ${p(13)}::timestamptz FROM booked

@@ -5,15 +5,10 @@ import {
   type BookableService,
   type Claim,
   DayGate,
-  decideClaim,
   decideWindow,
-  isBookable,
   LanesRepository,
   Ledger,
-  type PractitionerLane,
-  SlotsService,
-  type Span,
-  spanOf,
+  visitOf,
 } from '../availability';
 import { OrganizationService, type PatientRules, PatientsService } from '../clinic';
 import { Clock, Idempotency, Metrics, parseInstant, Problem, Reply, showInstant, TryAgain } from '../platform';
@@ -34,10 +29,23 @@ import {
   type TransitionDecision,
   wasRequested,
 } from './transitions.rules';
+import {
+  type Asked,
+  decide,
+  expectedTime,
+  problemOf,
+  reachOf,
+  type SegmentRequest,
+  segmentsOf,
+  timeOf,
+  VisitsService,
+} from './visits.service';
 
 export interface RescheduleRequest {
   startsAt: string;
   practitionerId?: string | null;
+  /** Of a composite service: where and when each of its segments takes place from then on. */
+  segments?: SegmentRequest[] | null;
   reason?: string | null;
 }
 
@@ -62,7 +70,7 @@ export class LifeService {
     private readonly metrics: Metrics,
     private readonly gate: DayGate,
     private readonly lanes: LanesRepository,
-    private readonly slots: SlotsService,
+    private readonly visits: VisitsService,
     private readonly ledger: Ledger,
     private readonly organization: OrganizationService,
     private readonly patients: PatientsService,
@@ -122,14 +130,26 @@ export class LifeService {
     { expiresAt }: Standing,
     claims: Claim[],
   ): Promise<void> {
-    const { startsAt, endsAt, organizationId, id, segments } = before;
+    const { organizationId, id } = before;
     await this.rules.check(tx, service, wishOf(before));
-    const lane = await this.lanes.findLane(tx, service.id, segments[0]!.practitionerId!);
-    if (!lane?.eligible || !isBookable(service)) throw expired('The practitioner does not offer this any more.');
-    // What was agreed on is the appointment's own length; the buffers are the service's.
-    const durationMinutes = (endsAt.getTime() - startsAt.getTime()) / 60_000;
-    const span = spanOf({ ...service, durationMinutes }, startsAt.getTime());
-    const claimed = await this.ledger.claim(tx, [lane], { organizationId, holder: id, span, expiresAt }, claims);
+    const offered = await this.lanes.segments(tx, service);
+    // What was agreed on are the appointment's own times; the buffers are the service's.
+    const segments = before.segments.map(({ scheduleId, startsAt, endsAt }, index) => ({
+      ...(offered[index] ?? { lanes: [] }),
+      durationMinutes: (endsAt.getTime() - startsAt.getTime()) / 60_000,
+      lanes: (offered[index]?.lanes ?? []).filter((lane) => lane.scheduleId === scheduleId),
+    }));
+    if (offered.length !== segments.length || segments.some(({ lanes }) => lanes.length === 0))
+      throw expired('The practitioner does not offer this any more.');
+    const placements = segments.map(({ lanes }, index) => ({
+      lane: lanes[0]!,
+      startsAt: before.segments[index]!.startsAt.getTime(),
+    }));
+    const visit = visitOf(service, segments as Asked['visit']['segments'], before.mode);
+    const asked: Asked = { visit, startsAt: before.startsAt.getTime(), placements };
+    const { capacity } = service;
+    const claim = { organizationId, serviceId: service.id, capacity, holder: id, expiresAt };
+    const claimed = await this.ledger.claim(tx, reachOf(asked), claim, (locked) => decide(asked, locked), claims);
     if (claimed.ok) return;
     throw expired(claimed.reason === 'taken' ? 'Somebody else has the time by now.' : 'The time is not open any more.');
   }
@@ -182,58 +202,54 @@ export class LifeService {
     const move = async (tx: EntityManager) => {
       const seen = await this.appointments.get(tx, id);
       const service = await this.lanes.findService(tx, seen.serviceId, 'for booking');
-      const practitionerId = request.practitionerId ?? seen.segments[0]!.practitionerId!;
-      const lane = await this.lanes.findLane(tx, seen.serviceId, practitionerId);
-      if (request.practitionerId && !lane) throw Problem.notFound('practitioner');
-      Object.assign(lost, { serviceId: seen.serviceId, practitionerId, mode: seen.mode, patientId: seen.patientId });
+      const named = request.practitionerId ?? undefined;
+      Object.assign(lost, {
+        serviceId: seen.serviceId,
+        practitionerId: named ?? seen.segments.find((segment) => segment.practitionerId !== null)?.practitionerId,
+        mode: seen.mode,
+        patientId: seen.patientId,
+      });
+      const asked = service && (await this.whereTo(tx, service, seen, startsAt, request));
       if (service) await this.rules.lock(tx, service, seen.patientId);
       lost.allowOverlap = service?.allowPatientOverlap;
       const rule = await this.organization.patientRules(tx, call.organizationId);
 
       const before = await this.appointments.lock(tx, id);
-      if (!request.practitionerId && before.segments[0]!.practitionerId !== practitionerId) {
+      if (before.segments.some((segment, index) => segment.scheduleId !== seen.segments[index]?.scheduleId)) {
         throw new TryAgain('the appointment was moved meanwhile');
       }
       requireVersion(call, before.version);
       const decision = decideTransition(before, 'reschedule', before.asOf);
       // What the rules do not allow is told before that the status does not; but what is over needs no practitioner.
-      if (!service || !lane) {
+      if (!service || !asked?.visit.segments.every((segment) => segment.lanes.length > 0)) {
         refuse(decision, 'reschedule');
         throw new Problem(service ? 'practitioner_not_eligible' : 'service_not_bookable');
       }
-      if (!isBookable(service)) throw new Problem('service_not_bookable');
-      if (!lane.eligible) throw new Problem('practitioner_not_eligible');
       const window = decideWindow(service, startsAt, this.clock.now());
       if (!window.ok) throw new Problem(window.reason);
-      const span = spanOf(service, startsAt);
-      if (!decision.ok) await this.requireOpen(tx, lane, span);
+      if (!decision.ok) await this.requireOpen(tx, asked);
       refuse(decision, 'reschedule');
       // Moving away what could not be cancelled any more would be a way round that.
       this.requireCancellable(call, rule, before);
-      const { expiresAt, pendingUntil } = before;
-      const after = {
-        startsAt: new Date(span.core.start),
-        endsAt: new Date(span.core.end),
-        expiresAt: before.status === 'pending' ? endOfRequest(pendingUntil, startsAt) : expiresAt,
-      };
-      await this.rules.check(tx, service, { ...wishOf(before), during: span.core });
+      const { expiresAt: ends, pendingUntil } = before;
+      const expiresAt = before.status === 'pending' ? endOfRequest(pendingUntil, startsAt) : ends;
       const own = await this.ledger.claimsOf(tx, id);
       if (own.length === 0) throw new TryAgain('the time of an appointment was over meanwhile');
-      const claim = { organizationId: call.organizationId, holder: id, span, expiresAt: after.expiresAt };
-      const claimed = await this.ledger.claim(tx, [lane], claim, own);
-      if (!claimed.ok) throw new Problem(claimed.reason === 'taken' ? 'slot_taken' : 'outside_hours');
+      const { organizationId } = call;
+      const claim = { organizationId, serviceId: service.id, capacity: service.capacity, holder: id, expiresAt };
+      const wish = wishOf(before);
+      const expected = expectedTime(asked);
+      await this.rules.check(tx, service, { ...wish, during: expected });
+      const claimed = await this.ledger.claim(tx, reachOf(asked), claim, (locked) => decide(asked, locked), own);
+      if (!claimed.ok) throw problemOf(asked.visit, claimed);
 
-      const segment = {
-        ...before.segments[0]!,
-        scheduleId: lane.scheduleId,
-        practitionerId: lane.practitionerId,
-        startsAt: after.startsAt,
-        endsAt: after.endsAt,
-        appointmentStartsAt: after.startsAt,
-      };
-      await this.appointments.moveSegment(tx, segment);
-      const details = { from: placeOf(before.segments[0]!), to: placeOf(segment) };
-      return { before, from: before.status, after, segments: [segment], details, event: 'appointment.rescheduled' };
+      const segments = segmentsOf(claimed.parts, id, organizationId);
+      await this.appointments.replaceSegments(tx, id, segments);
+      const { start, end } = timeOf(claimed.parts);
+      if (end > expected.end) await this.rules.check(tx, service, { ...wish, during: { start, end } });
+      const after = { startsAt: new Date(start), endsAt: new Date(end), expiresAt };
+      const details = { from: placeOf(before, before.segments), to: placeOf(after, segments) };
+      return { before, from: before.status, after, segments, details, event: 'appointment.rescheduled' };
     };
     try {
       return await this.gate.pass(crowd, () => this.act(call, id, 'reschedule', request.reason, move));
@@ -290,11 +306,41 @@ export class LifeService {
     throw new Problem(decision.reason, undefined, { cancellationWindowMinutes: rule.cancellationWindowMinutes });
   }
 
+  /** Where an appointment is to go: as named, else with whom it is now, as far as they can. */
+  private async whereTo(
+    tx: EntityManager,
+    service: BookableService,
+    { segments: present, mode }: FullAppointment,
+    startsAt: number,
+    { practitionerId, segments }: RescheduleRequest,
+  ): Promise<Asked> {
+    const asked = await this.visits.ask(tx, service, {
+      startsAt,
+      mode,
+      practitionerId: practitionerId ?? undefined,
+      segments: segments ?? undefined,
+    });
+    if (segments || (practitionerId && !service.composite)) return asked;
+    const isHis = (index: number) => (lane: { scheduleId: string }) => lane.scheduleId === present[index]?.scheduleId;
+    return {
+      ...asked,
+      visit: {
+        ...asked.visit,
+        segments: asked.visit.segments.map((segment, index) => {
+          const his = segment.lanes.filter(isHis(index));
+          const others = segment.lanes.filter((lane) => !isHis(index)(lane));
+          // The same practitioner, unless somebody else is named; of several segments the others can be served by others.
+          return { ...segment, lanes: service.composite ? [...his, ...others] : his };
+        }),
+      },
+    };
+  }
+
   /** That the rules do not allow a time is told before that the appointment's status does not. */
-  private async requireOpen(tx: EntityManager, lane: PractitionerLane, span: Span): Promise<void> {
-    const days = await this.slots.daysOf(tx, [lane], span.buffered);
-    const decision = decideClaim(days.get(lane.scheduleId) ?? [], span);
-    if (!decision.ok && decision.reason === 'outside_hours') throw new Problem('outside_hours');
+  private async requireOpen(tx: EntityManager, asked: Asked): Promise<void> {
+    const decision = decide(asked, await this.visits.look(tx, asked));
+    if (!decision.ok && decision.reason !== 'taken' && decision.reason !== 'day_missing')
+      throw problemOf(asked.visit, decision);
   }
 }
 
@@ -316,8 +362,18 @@ const wishOf = (appointment: FullAppointment) => ({
   appointmentId: appointment.id,
 });
 
-const placeOf = ({ startsAt, endsAt, practitionerId }: AppointmentSegment) => ({
+const placeOf = ({ startsAt, endsAt }: { startsAt: Date; endsAt: Date }, segments: readonly AppointmentSegment[]) => ({
   startsAt: showInstant(startsAt),
   endsAt: showInstant(endsAt),
-  practitionerId,
+  practitionerId: segments.find((segment) => segment.practitionerId !== null)?.practitionerId ?? null,
+  ...(segments.length === 1
+    ? {}
+    : {
+        segments: segments.map((segment) => ({
+          name: segment.name,
+          ...(segment.roomId === null ? { practitionerId: segment.practitionerId } : { roomId: segment.roomId }),
+          startsAt: showInstant(segment.startsAt),
+          endsAt: showInstant(segment.endsAt),
+        })),
+      }),
 });

@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import type { Call } from '../auth';
 import { type Slot, SlotsService } from '../availability';
-import { ConstraintViolation, Database, Log, Metrics, overlapsAny, Problem } from '../platform';
+import { ConstraintViolation, Database, Log, Metrics, overlapsAny, Problem, showInstant } from '../platform';
 import { AppointmentRepository } from './appointment.repository';
 
 /** The time that somebody wanted; the service where it got as far as to be known. */
@@ -39,10 +39,18 @@ export class RefusalsService {
     const problem = this.translate(error);
     if (!(problem instanceof Problem) || problem.code !== 'slot_taken' || lost.serviceId === undefined) return problem;
     const { serviceId, practitionerId, startsAt, mode } = lost;
+    const why = new URLSearchParams({
+      serviceId,
+      ...(practitionerId === undefined ? {} : { practitionerId }),
+      startsAt: showInstant(startsAt),
+      ...(mode === undefined ? {} : { mode }),
+    });
     const found = await this.slots.alternatives(call, { serviceId, practitionerId, startsAt, mode });
     const alternatives = (await this.whatSuits(call, lost, found)).slice(0, 3);
     return new Problem('slot_taken', 'Somebody else was faster: this time is booked. Please take another one.', {
+      ...problem.extensions,
       alternatives,
+      explain: `/v1/slots/explain?${why.toString()}`,
     });
   }
 

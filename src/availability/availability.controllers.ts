@@ -1,4 +1,4 @@
-import { Body, Controller, Delete, Get, Param, Post, Put, Query } from '@nestjs/common';
+import { Body, Controller, Delete, Get, Headers, Param, Post, Put, Query } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
 import { type Call, CurrentCall } from '../auth';
 import { NewResourceDto } from '../clinic';
@@ -17,6 +17,7 @@ import {
   Whole,
   WholeParameter,
 } from '../platform';
+import { PublishedSlotsService } from './published-slots.service';
 import { ResourceLanesService } from './resource-lanes.service';
 import { SchedulesService } from './schedules.service';
 import { SlotsService } from './slots.service';
@@ -39,6 +40,8 @@ class HoursEntryDto {
 class HoursDto {
   @TimeZone()
   timeZone: string;
+  @Whole({ min: 1, max: 100, optional: true, description: 'How many can be seen at once; as before unless told' })
+  places?: number;
   @ListOf(HoursEntryDto, { max: 200 })
   hours: HoursEntryDto[];
 }
@@ -52,6 +55,29 @@ class NewExceptionDto {
   kind: 'closed' | 'open';
   @Text({ optional: true, nullable: true, max: 500 })
   reason?: string | null;
+}
+
+class NewPublishedSlotDto {
+  @Instant()
+  startsAt: string;
+  @Instant({ description: 'At most 24 hours after startsAt' })
+  endsAt: string;
+  @Text({
+    optional: true,
+    nullable: true,
+    max: 40,
+    pattern: /^[a-z][a-z0-9_]*$/,
+    description: 'Every mode of the service unless told',
+  })
+  mode?: string | null;
+  @Whole({
+    min: 1,
+    max: 1000,
+    optional: true,
+    nullable: true,
+    description: 'How many patients can share it; as many as the service says unless told',
+  })
+  capacity?: number | null;
 }
 
 class SlotsQuery {
@@ -83,7 +109,7 @@ export class SchedulesController {
 
   @Put(':id/hours')
   setHours(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Body() body: HoursDto) {
-    return this.schedules.setHours(call, id, body.timeZone, body.hours);
+    return this.schedules.setHours(call, id, body);
   }
 
   @Post(':id/exceptions')
@@ -115,14 +141,40 @@ export class SchedulesController {
   }
 }
 
+@ApiTags('Schedules')
+@Controller('v1/schedules/:id/published-slots')
+export class PublishedSlotsController {
+  constructor(private readonly published: PublishedSlotsService) {}
+
+  @Post()
+  publish(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Body() body: NewPublishedSlotDto) {
+    return this.published.publish(call, id, body);
+  }
+
+  @Get()
+  list(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Query() query: ListQuery) {
+    return this.published.list(call, id, query);
+  }
+
+  @Get(':slotId')
+  get(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Param('slotId', IdPipe) slotId: string) {
+    return this.published.get(call, id, slotId);
+  }
+
+  @Delete(':slotId')
+  withdraw(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Param('slotId', IdPipe) slotId: string) {
+    return this.published.withdraw(call, id, slotId);
+  }
+}
+
 @ApiTags('Slots')
 @Controller('v1/slots')
 export class SlotsController {
   constructor(private readonly slots: SlotsService) {}
 
   @Get()
-  search(@CurrentCall() call: Call, @Query() query: SlotsQuery) {
-    return this.slots.search(call, query);
+  search(@CurrentCall() call: Call, @Query() query: SlotsQuery, @Headers('if-none-match') ifNoneMatch?: string) {
+    return this.slots.search(call, query, ifNoneMatch);
   }
 }
 

@@ -1,15 +1,32 @@
 import { Module } from '@nestjs/common';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import { ClinicModule } from '../clinic';
-import { ResourceLanesController, SchedulesController, SlotsController } from './availability.controllers';
+import {
+  PublishedSlotsController,
+  ResourceLanesController,
+  SchedulesController,
+  SlotsController,
+} from './availability.controllers';
 import { DayGate } from './day-gate';
 import { DayPlanner } from './day-planner.service';
 import { LanesRepository } from './lanes.repository';
-import { ScheduleDayRepository, ScheduleRepository } from './ledger.repository';
+import { ScheduleDayRepository } from './ledger.repository';
 import { Ledger } from './ledger.service';
+import { PublishedSlotsService } from './published-slots.service';
 import { ResourceLanesService } from './resource-lanes.service';
-import { Claim, Schedule, ScheduleDay, ScheduleException, ScheduleHours } from './schedule.entities';
+import {
+  Attendance,
+  Claim,
+  GroupSession,
+  PublishedSlot,
+  Schedule,
+  ScheduleDay,
+  ScheduleException,
+  ScheduleHours,
+} from './schedule.entities';
+import { ScheduleRepository } from './schedule.repository';
 import { SchedulesService } from './schedules.service';
+import { SessionsRepository } from './sessions.repository';
 import { SlotsService } from './slots.service';
 
 const PROVIDERS = [
@@ -17,17 +34,30 @@ const PROVIDERS = [
   DayPlanner,
   LanesRepository,
   Ledger,
+  PublishedSlotsService,
   ResourceLanesService,
   ScheduleDayRepository,
   ScheduleRepository,
   SchedulesService,
+  SessionsRepository,
   SlotsService,
+];
+
+const ENTITIES = [
+  Attendance,
+  Claim,
+  GroupSession,
+  PublishedSlot,
+  Schedule,
+  ScheduleDay,
+  ScheduleException,
+  ScheduleHours,
 ];
 
 /** Owns time: schedules, hours, exceptions, day rows, claims, slots. */
 @Module({
-  imports: [TypeOrmModule.forFeature([Claim, Schedule, ScheduleDay, ScheduleException, ScheduleHours]), ClinicModule],
-  controllers: [ResourceLanesController, SchedulesController, SlotsController],
+  imports: [TypeOrmModule.forFeature(ENTITIES), ClinicModule],
+  controllers: [PublishedSlotsController, ResourceLanesController, SchedulesController, SlotsController],
   providers: PROVIDERS,
   exports: PROVIDERS,
 })

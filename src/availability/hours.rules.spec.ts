@@ -110,7 +110,7 @@ function modelPlan(zone: string, day: string, hours: WeeklyHours[], exceptions: 
   }
   const today = opened.filter((each) => each.start < covers.end && covers.start < each.end);
   const grid = [...weekly, ...today.map(({ start, end }) => ({ start, end, locationId: null }))];
-  return { day, covers, open, grid };
+  return { day, covers, open, grid, published: [] };
 }
 
 const inOrder = <T>(list: T[]): T[] => [...list].sort((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1));
@@ -194,7 +194,7 @@ describe('a local day, against the clock on the wall', () => {
   it.each(DAYS)('begins where the day before ended: $zone $day', ({ zone, day }) => {
     const covers = modelCovers(zone, day);
     const yesterday = new Date(Date.parse(`${day}T00:00:00Z`) - 24 * HOUR).toISOString().slice(0, 10);
-    expect(planDay(zone, day, [], [])).toEqual({ day, covers, open: [], grid: [] });
+    expect(planDay(zone, day, [], [])).toEqual({ day, covers, open: [], grid: [], published: [] });
     expect(startOfDay(zone, day)).toBe(covers.start);
     expect(planDay(zone, yesterday, [], []).covers.end).toBe(covers.start);
   });

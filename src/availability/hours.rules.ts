@@ -1,5 +1,6 @@
 import { Temporal } from 'temporal-polyfill';
 import { clip, type Interval, subtract, union } from '../platform';
+import type { Published } from './ledger.rules';
 
 /** Weekly hours in local time; see `ScheduleHours`. */
 export interface WeeklyHours {
@@ -27,19 +28,23 @@ export interface DayPlan {
   covers: Interval;
   open: Interval[];
   grid: GridInterval[];
+  /** Published slots that lie on the day or reach into it. */
+  published: Published[];
 }
 
 /**
  * Expands the rules of a schedule into one local day.
  *
  * A local time that does not exist (spring) or exists twice (autumn) is read as RFC 5545, 3.3.5 reads it: with the offset
- * before the gap, and as the first of the two. Open is weekly hours and open exceptions without closed exceptions.
+ * before the gap, and as the first of the two. Open is weekly hours, open exceptions and published slots without closed
+ * exceptions.
  */
 export function planDay(
   timeZone: string,
   day: string,
   hours: readonly WeeklyHours[],
   exceptions: readonly ExceptionSpan[],
+  published: readonly Published[] = [],
 ): DayPlan {
   const date = Temporal.PlainDate.from(day);
   const covers = dayInterval(timeZone, date);
@@ -52,13 +57,16 @@ export function planDay(
     }))
     .filter((each) => each.start < each.end);
   const near = exceptions.filter((each) => each.start < covers.end && covers.start < each.end);
+  const slots = published.filter((each) => each.start < covers.end && covers.start < each.end);
   // An open exception keeps its own start as anchor, also on the later ones of the days that it spans.
-  const opened = near
-    .filter((each) => each.kind === 'open')
-    .map(({ start, end }) => ({ start, end, locationId: null }));
+  const opened = [...near.filter((each) => each.kind === 'open'), ...slots].map(({ start, end }) => ({
+    start,
+    end,
+    locationId: null,
+  }));
   const closed = near.filter((each) => each.kind === 'closed');
   const grid = [...weekly, ...opened].sort((a, b) => a.start - b.start || a.end - b.end);
-  return { day, covers, open: subtract(clip(union(grid), covers), closed), grid };
+  return { day, covers, open: subtract(clip(union(grid), covers), closed), grid, published: slots };
 }
 
 /** The local days that an interval touches, in order. */
@@ -80,6 +88,10 @@ export function localDays(timeZone: string, interval: Interval): string[] {
 /** The first instant of a local day, in milliseconds since the epoch. */
 export const startOfDay = (timeZone: string, day: string): number =>
   Temporal.PlainDate.from(day).toZonedDateTime(timeZone).epochMilliseconds;
+
+/** What clocks show in a zone at an instant: `YYYY-MM-DDTHH:MM:SS`, with a fraction where there is one. */
+export const localTime = (timeZone: string, instant: number): string =>
+  Temporal.Instant.fromEpochMilliseconds(instant).toZonedDateTimeISO(timeZone).toPlainDateTime().toString();
 
 const localDate = (timeZone: string, instant: number): Temporal.PlainDate =>
   Temporal.Instant.fromEpochMilliseconds(instant).toZonedDateTimeISO(timeZone).toPlainDate();

@@ -2,20 +2,28 @@ export { AvailabilityJobsModule } from './availability.jobs';
 export { AvailabilityModule } from './availability.module';
 export { DayGate } from './day-gate';
 export { DayPlanner } from './day-planner.service';
-export { type ExceptionSpan, type WeeklyHours } from './hours.rules';
-export { type BookableService, LanesRepository, type PractitionerLane } from './lanes.repository';
-export {
-  LONGEST_CLAIM,
-  planDays,
-  ScheduleDayRepository,
-  ScheduleRepository,
-  type ScheduleRules,
-  storedGrid,
-} from './ledger.repository';
-export { decideClaim, decideWindow, type Span, spanOf } from './ledger.rules';
-export { Ledger } from './ledger.service';
+export { type ExceptionSpan, localTime, type WeeklyHours } from './hours.rules';
+export { type BookableService, LanesRepository } from './lanes.repository';
+export { LONGEST_CLAIM, ScheduleDayRepository, storedGrid, storedPublished } from './ledger.repository';
+export { decideClaim, decideWindow, type Published, type Span } from './ledger.rules';
+export { Ledger, type Reach } from './ledger.service';
 export { GUARDED_CLAIM, GUARDED_CLAIM_PARAMETERS, guardedClaimValues } from './ledger.sql';
 export { ResourceLanesService } from './resource-lanes.service';
+export { planDays, ScheduleRepository, type ScheduleRules } from './schedule.repository';
 export type { Claim } from './schedule.entities';
 export { SchedulesService } from './schedules.service';
-export { isBookable, type SeenDay, type Slot, SlotsService } from './slots.service';
+export { lanesOf, type SeenDay, type Slot, SlotsService, visitOf } from './slots.service';
+export {
+  claimSpans,
+  decidePlacements,
+  type Part,
+  type Placement,
+  planVisit,
+  reachesOf,
+  type ResourceLane,
+  type Seen,
+  type Visit,
+  type VisitDecision,
+  type VisitRefusal,
+  type VisitSegment,
+} from './visits.rules';

@@ -1,18 +1,13 @@
 import { Injectable } from '@nestjs/common';
 import type { EntityManager } from 'typeorm';
 import { Problem } from '../platform';
-import type { Lane } from './ledger.service';
 import type { Timing } from './ledger.rules';
-
-/** A practitioner who offers a service, with his schedule. */
-export interface PractitionerLane extends Lane {
-  practitionerId: string;
-  locationId: string | null;
-}
+import type { ResourceLane, VisitSegment } from './visits.rules';
 
 /** What booking and searching need to know of a service. */
 export interface BookableService extends Timing {
   id: string;
+  version: number;
   modes: string[];
   capacity: number;
   requiresConfirmation: boolean;
@@ -29,6 +24,7 @@ export interface BookableService extends Timing {
 
 interface ServiceRow {
   id: string;
+  version: number;
   duration_minutes: number;
   buffer_before_minutes: number;
   buffer_after_minutes: number;
@@ -48,7 +44,7 @@ interface ServiceRow {
 }
 
 const SERVICE = `
-  SELECT s.id, duration_minutes, buffer_before_minutes, buffer_after_minutes, slot_interval_minutes, min_notice_minutes,
+  SELECT s.id, s.version, duration_minutes, buffer_before_minutes, buffer_after_minutes, slot_interval_minutes, min_notice_minutes,
          max_days_ahead, modes, capacity, requires_confirmation, pending_minutes, payment_required, hold_minutes,
          EXISTS (SELECT 1 FROM service_segment g WHERE g.service_id = s.id) AS composite,
          o.allow_patient_overlap, o.max_open_holds, clock_timestamp() AS as_of
@@ -81,6 +77,7 @@ export class LanesRepository {
     return (
       row && {
         id: row.id,
+        version: row.version,
         durationMinutes: row.duration_minutes,
         bufferBeforeMinutes: row.buffer_before_minutes,
         bufferAfterMinutes: row.buffer_after_minutes,
@@ -102,25 +99,56 @@ export class LanesRepository {
   }
 
   /**
-   * The lanes of a service: of one practitioner, or of all who offer it.
+   * The segments of a service, each with the lanes that can serve it, in the order in which they were named. With a
+   * practitioner, he serves the only segment, or the first one that he can.
    * @throws Problem `not_found` for an unknown practitioner, `practitioner_not_eligible` for one who does not offer it
    */
-  async lanes(tx: EntityManager, serviceId: string, practitionerId?: string): Promise<PractitionerLane[]> {
-    if (practitionerId === undefined) return (await tx.query<LaneRow[]>(ALL_LANES as never, [serviceId])).map(toLane);
-    const lane = await this.findLane(tx, serviceId, practitionerId);
+  async segments(tx: EntityManager, service: BookableService, practitionerId?: string): Promise<VisitSegment[]> {
+    if (practitionerId === undefined) return this.allSegments(tx, service);
+    const lane = await this.findLane(tx, service.id, practitionerId);
     if (!lane) throw Problem.notFound('practitioner');
-    if (!lane.eligible) throw new Problem('practitioner_not_eligible');
-    return [lane];
+    if (!service.composite && !lane.eligible) throw new Problem('practitioner_not_eligible');
+    if (!service.composite) return [only(service, [lane])];
+    const segments = await this.allSegments(tx, service);
+    const first = segments.findIndex((segment) => segment.lanes.some((each) => each.practitionerId === practitionerId));
+    if (first < 0) throw new Problem('practitioner_not_eligible');
+    return segments.map((segment, index) => (index === first ? { ...segment, lanes: [lane] } : segment));
   }
 
-  /** The lane of a living practitioner, and whether he offers the service. */
+  /** The same; of a living practitioner, whether or not he offers the service by himself. */
   async findLane(
     tx: EntityManager,
     serviceId: string,
     practitionerId: string,
-  ): Promise<(PractitionerLane & { eligible: boolean }) | undefined> {
+  ): Promise<(ResourceLane & { eligible: boolean }) | undefined> {
     const [row] = await tx.query<LaneRow[]>(NAMED_LANE as never, [serviceId, practitionerId]);
     return row && { ...toLane(row), eligible: row.eligible };
+  }
+
+  /** Which of these are living practitioners and rooms. */
+  async living(tx: EntityManager, ids: readonly string[]): Promise<Set<string>> {
+    const rows = await tx.query<Array<{ id: string }>>(
+      `SELECT id FROM practitioner WHERE id = ANY($1::uuid[]) AND deleted_at IS NULL
+       UNION ALL SELECT id FROM room WHERE id = ANY($1::uuid[]) AND deleted_at IS NULL`,
+      [ids],
+    );
+    return new Set(rows.map((row) => row.id));
+  }
+
+  private async allSegments(tx: EntityManager, service: BookableService): Promise<VisitSegment[]> {
+    if (!service.composite) {
+      return [only(service, (await tx.query<LaneRow[]>(ALL_LANES as never, [service.id])).map(toLane))];
+    }
+    const rows = await tx.query<SegmentRow[]>(SEGMENTS as never, [service.id]);
+    return [...Map.groupBy(rows, (row) => row.position).values()].map((lanes) => ({
+      name: lanes[0]!.name,
+      durationMinutes: lanes[0]!.duration_minutes,
+      gapAfterMinutes: lanes[0]!.gap_after_minutes,
+      maxWaitMinutes: lanes[0]!.max_wait_minutes,
+      startsWithPrevious: lanes[0]!.starts_with_previous,
+      // A segment whose people have all left is there all the same, and nobody can serve it.
+      lanes: lanes.filter((row) => row.schedule_id !== null).map(toLane),
+    }));
   }
 
   /** The living owner of a schedule. */
@@ -137,21 +165,44 @@ export class LanesRepository {
 }
 
 interface LaneRow {
-  practitioner_id: string;
+  practitioner_id: string | null;
+  room_id: string | null;
   schedule_id: string;
   time_zone: string;
+  places: number;
   location_id: string | null;
   eligible: boolean;
 }
 
-const toLane = (row: LaneRow): PractitionerLane => ({
+interface SegmentRow extends LaneRow {
+  position: number;
+  name: string;
+  duration_minutes: number;
+  gap_after_minutes: number;
+  max_wait_minutes: number;
+  starts_with_previous: boolean;
+}
+
+const toLane = (row: LaneRow): ResourceLane => ({
   practitionerId: row.practitioner_id,
+  roomId: row.room_id,
   scheduleId: row.schedule_id,
   timeZone: row.time_zone,
+  places: row.places,
   locationId: row.location_id,
 });
 
-const LANE = 'p.id AS practitioner_id, p.schedule_id, s.time_zone, p.location_id';
+/** A simple service is a visit of one segment. */
+const only = ({ durationMinutes }: Timing, lanes: ResourceLane[]): VisitSegment => ({
+  name: null,
+  durationMinutes,
+  gapAfterMinutes: 0,
+  maxWaitMinutes: 0,
+  startsWithPrevious: false,
+  lanes,
+});
+
+const LANE = 'p.id AS practitioner_id, NULL::uuid AS room_id, p.schedule_id, s.time_zone, s.places, p.location_id';
 const NAMED_LANE = {
   name: 'named-lane',
   text: `SELECT ${LANE}, o.practitioner_id IS NOT NULL AS eligible
@@ -164,4 +215,16 @@ const ALL_LANES = {
   text: `SELECT ${LANE}, true AS eligible
          FROM service_practitioner o JOIN practitioner p ON p.id = o.practitioner_id JOIN schedule s ON s.id = p.schedule_id
          WHERE o.service_id = $1 AND p.deleted_at IS NULL ORDER BY p.id`,
+};
+const SEGMENTS = {
+  name: 'segments',
+  text: `SELECT g.position, g.name, g.duration_minutes, g.gap_after_minutes, g.max_wait_minutes, g.starts_with_previous,
+                p.id AS practitioner_id, m.id AS room_id, s.id AS schedule_id, s.time_zone, s.places,
+                coalesce(p.location_id, m.location_id) AS location_id, true AS eligible
+         FROM service_segment g
+         LEFT JOIN service_segment_resource r ON r.service_id = g.service_id AND r.position = g.position
+         LEFT JOIN practitioner p ON p.id = r.practitioner_id AND p.deleted_at IS NULL
+         LEFT JOIN room m ON m.id = r.room_id AND m.deleted_at IS NULL
+         LEFT JOIN schedule s ON s.id = coalesce(p.schedule_id, m.schedule_id)
+         WHERE g.service_id = $1 ORDER BY g.position, r.id`,
 };

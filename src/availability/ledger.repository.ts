@@ -1,154 +1,14 @@
 import { Injectable } from '@nestjs/common';
 import { InjectRepository } from '@nestjs/typeorm';
-import { type EntityManager, In, MoreThan, Repository } from 'typeorm';
-import { uuidv7 } from 'uuidv7';
-import { type Interval, Problem, toMultirange, toRange } from '../platform';
-import { type DayPlan, type ExceptionSpan, type GridInterval, planDay, type WeeklyHours } from './hours.rules';
+import { type EntityManager, In, Repository } from 'typeorm';
+import { type Interval, toMultirange, toRange } from '../platform';
+import type { DayPlan, GridInterval } from './hours.rules';
+import type { DayState, Published } from './ledger.rules';
+import { Claim, ScheduleDay, type StoredGridInterval, type StoredPublished } from './schedule.entities';
 import type { GridDay } from './slots.rules';
-import {
-  Claim,
-  Schedule,
-  ScheduleDay,
-  ScheduleException,
-  ScheduleHours,
-  type StoredGridInterval,
-} from './schedule.entities';
 
 /** No claim is longer (a constraint says so): how far before a range a claim may start that still reaches into it. */
 export const LONGEST_CLAIM = 72 * 3_600_000;
-
-/** The rules of one schedule, as its day rows are planned from them. */
-export interface ScheduleRules {
-  timeZone: string;
-  hours: WeeklyHours[];
-  exceptions: ExceptionSpan[];
-}
-
-/** Schedules and their rules. Locks: the schedule's row, which stands before day rows in the global order. */
-@Injectable()
-export class ScheduleRepository {
-  constructor(
-    @InjectRepository(Schedule) private readonly schedules: Repository<Schedule>,
-    @InjectRepository(ScheduleHours) private readonly hours: Repository<ScheduleHours>,
-    @InjectRepository(ScheduleException) private readonly exceptions: Repository<ScheduleException>,
-  ) {}
-
-  async insert(tx: EntityManager, organizationId: string, timeZone: string, now: Date): Promise<string> {
-    const id = uuidv7();
-    await tx
-      .withRepository(this.schedules)
-      .insert({ id, organizationId, timeZone, active: true, version: 1, createdAt: now, updatedAt: now });
-    return id;
-  }
-
-  async get(tx: EntityManager, id: string): Promise<Schedule> {
-    const schedule = await tx.withRepository(this.schedules).findOneBy({ id, active: true });
-    if (!schedule) throw Problem.notFound('schedule');
-    return schedule;
-  }
-
-  /** Locks a schedule whose rules are about to change: serialises editors, and materialisers of its days. */
-  async lockForEdit(tx: EntityManager, id: string): Promise<Schedule> {
-    const schedule = await tx
-      .withRepository(this.schedules)
-      .findOne({ where: { id, active: true }, lock: { mode: 'for_no_key_update' } });
-    if (!schedule) throw Problem.notFound('schedule');
-    return schedule;
-  }
-
-  /** Locks schedules whose days are about to be planned, in the global order: their rules stay as they are until COMMIT. */
-  lockForPlanning(tx: EntityManager, ids: readonly string[]): Promise<Schedule[]> {
-    return tx.withRepository(this.schedules).find({
-      where: { id: In([...ids]) },
-      order: { id: 'ASC' },
-      lock: { mode: 'pessimistic_read' },
-    });
-  }
-
-  async save(tx: EntityManager, schedule: Schedule): Promise<void> {
-    const { id, ...columns } = schedule;
-    await tx.withRepository(this.schedules).update({ id }, columns);
-  }
-
-  hoursOf(tx: EntityManager, scheduleId: string): Promise<ScheduleHours[]> {
-    return tx
-      .withRepository(this.hours)
-      .find({ where: { scheduleId }, order: { weekday: 'ASC', startMinute: 'ASC', id: 'ASC' } });
-  }
-
-  async replaceHours(tx: EntityManager, schedule: Schedule, hours: readonly WeeklyHours[]): Promise<void> {
-    await tx.withRepository(this.hours).delete({ scheduleId: schedule.id });
-    await tx.withRepository(this.hours).insert(
-      hours.map((each) => ({
-        ...each,
-        id: uuidv7(),
-        organizationId: schedule.organizationId,
-        scheduleId: schedule.id,
-      })),
-    );
-  }
-
-  async insertException(tx: EntityManager, exception: ScheduleException): Promise<void> {
-    await tx.withRepository(this.exceptions).insert(exception);
-  }
-
-  async getException(tx: EntityManager, scheduleId: string, id: string): Promise<ScheduleException> {
-    const exception = await tx.withRepository(this.exceptions).findOneBy({ id, scheduleId });
-    if (!exception) throw Problem.notFound('exception');
-    return exception;
-  }
-
-  async deleteException(tx: EntityManager, id: string): Promise<void> {
-    await tx.withRepository(this.exceptions).delete({ id });
-  }
-
-  listExceptions(
-    tx: EntityManager,
-    scheduleId: string,
-    after: string | undefined,
-    take: number,
-  ): Promise<ScheduleException[]> {
-    return tx.withRepository(this.exceptions).find({
-      where: { scheduleId, ...(after ? { id: MoreThan(after) } : {}) },
-      order: { id: 'ASC' },
-      take,
-    });
-  }
-
-  /** The rules of several schedules; exceptions only where they end after `from`. */
-  async rulesOf(tx: EntityManager, schedules: readonly Schedule[], from: number): Promise<Map<string, ScheduleRules>> {
-    const scheduleId = In(schedules.map((each) => each.id));
-    const hours = await tx.withRepository(this.hours).findBy({ scheduleId });
-    const exceptions = await tx
-      .withRepository(this.exceptions)
-      .findBy({ scheduleId, endsAt: MoreThan(new Date(from)) });
-    const rules = new Map<string, ScheduleRules>(
-      schedules.map((each) => [each.id, { timeZone: each.timeZone, hours: [], exceptions: [] }]),
-    );
-    // A schedule whose owner is gone is closed, whatever hours it still has.
-    const active = new Set(schedules.filter((each) => each.active).map((each) => each.id));
-    for (const each of hours) if (active.has(each.scheduleId)) rules.get(each.scheduleId)?.hours.push(each);
-    for (const { scheduleId, startsAt, endsAt, kind } of exceptions) {
-      if (active.has(scheduleId))
-        rules.get(scheduleId)?.exceptions.push({ start: startsAt.getTime(), end: endsAt.getTime(), kind });
-    }
-    return rules;
-  }
-
-  all(tx: EntityManager, ids: readonly string[]): Promise<Schedule[]> {
-    return tx.withRepository(this.schedules).findBy({ id: In([...ids]) });
-  }
-
-  /** Whether weekly hours of a living schedule name this location. */
-  async usesLocation(tx: EntityManager, locationId: string): Promise<boolean> {
-    const [row] = await tx.query<Array<{ used: boolean }>>(
-      `SELECT EXISTS (SELECT 1 FROM schedule_hours h JOIN schedule s ON s.id = h.schedule_id
-                      WHERE h.location_id = $1 AND s.active) AS used`,
-      [locationId],
-    );
-    return row!.used;
-  }
-}
 
 /** One local day of one schedule. */
 export interface DayKey {
@@ -202,26 +62,27 @@ export class ScheduleDayRepository {
     tx: EntityManager,
     organizationId: string,
     scheduleId: string,
+    places: number,
     plans: readonly DayPlan[],
   ): Promise<string[]> {
     const rows = await tx.query<Array<{ day: string }>>(
-      `INSERT INTO schedule_day (organization_id, schedule_id, day, covers, open, grid)
-       SELECT $1, $2, day, covers::tstzrange, open::tstzmultirange, grid::jsonb
-       FROM unnest($3::date[], $4::text[], $5::text[], $6::text[]) AS plan (day, covers, open, grid)
+      `INSERT INTO schedule_day (organization_id, schedule_id, day, covers, open, grid, published, places)
+       SELECT $1, $2, day, covers::tstzrange, open::tstzmultirange, grid::jsonb, published::jsonb, $8
+       FROM unnest($3::date[], $4::text[], $5::text[], $6::text[], $7::text[]) AS plan (day, covers, open, grid, published)
        ON CONFLICT (schedule_id, day) DO NOTHING RETURNING day`,
-      [organizationId, scheduleId, ...columnsOf(plans)],
+      [organizationId, scheduleId, ...columnsOf(plans), places],
     );
     return rows.map((row) => row.day);
   }
 
   /** Gives locked days new rules, and what is taken with them, for their bounds may have moved. */
-  async replan(tx: EntityManager, scheduleId: string, plans: readonly DayPlan[]): Promise<void> {
+  async replan(tx: EntityManager, scheduleId: string, places: number, plans: readonly DayPlan[]): Promise<void> {
     await tx.query(
       `UPDATE schedule_day SET covers = plan.covers::tstzrange, open = plan.open::tstzmultirange, grid = plan.grid::jsonb,
-                               version = version + 1
-       FROM unnest($2::date[], $3::text[], $4::text[], $5::text[]) AS plan (day, covers, open, grid)
+                               published = plan.published::jsonb, places = $7, version = version + 1
+       FROM unnest($2::date[], $3::text[], $4::text[], $5::text[], $6::text[]) AS plan (day, covers, open, grid, published)
        WHERE schedule_id = $1 AND schedule_day.day = plan.day`,
-      [scheduleId, ...columnsOf(plans)],
+      [scheduleId, ...columnsOf(plans), places],
     );
     await this.recomputeTaken(
       tx,
@@ -243,7 +104,16 @@ export class ScheduleDayRepository {
     );
   }
 
-  /** Marks locked days as taken by one more range. */
+  /** Tells readers of locked days that a session on them has changed. */
+  async touch(tx: EntityManager, keys: readonly DayKey[]): Promise<void> {
+    await tx.query(
+      `UPDATE schedule_day d SET version = version + 1 FROM unnest($1::uuid[], $2::date[]) AS key (schedule_id, day)
+       WHERE d.schedule_id = key.schedule_id AND d.day = key.day`,
+      [keys.map((key) => key.scheduleId), keys.map((key) => key.day)],
+    );
+  }
+
+  /** Marks locked days of one place as taken by one more range. */
   async addTaken(tx: EntityManager, scheduleId: string, range: Interval, days: readonly string[]): Promise<void> {
     await tx.query(
       `UPDATE schedule_day SET version = version + 1, taken = taken + tstzmultirange(covers * $2::tstzrange)
@@ -252,12 +122,52 @@ export class ScheduleDayRepository {
     );
   }
 
-  async insertClaim(tx: EntityManager, claim: Omit<Claim, 'seat'>): Promise<void> {
-    await tx.withRepository(this.claims).insert({ ...claim, seat: 1 });
+  /** Writes claims on locked days: all of them, or the constraint has the last word and none. */
+  async insertClaims(tx: EntityManager, claims: readonly Claim[]): Promise<void> {
+    await tx.withRepository(this.claims).insert([...claims]);
   }
 
+  /** The claims of these holders, and those of the sessions in which they have a seat. */
   claimsOf(tx: EntityManager, holders: readonly string[]): Promise<Claim[]> {
-    return tx.withRepository(this.claims).findBy({ holder: In([...holders]) });
+    return tx
+      .withRepository(this.claims)
+      .createQueryBuilder('claim')
+      .where(
+        `claim.holder = ANY(:holders::uuid[] || ARRAY(SELECT session_id FROM attendance WHERE holder = ANY(:holders::uuid[])))`,
+        { holders },
+      )
+      .getMany();
+  }
+
+  /**
+   * The claims of a schedule that hang together with an interval: those that overlap it, those that overlap them, and so on.
+   * Each is wholly within the interval that is given back with them.
+   */
+  async clusterAround(
+    tx: EntityManager,
+    scheduleId: string,
+    around: Interval,
+  ): Promise<{ claims: Claim[] } & Interval> {
+    for (let cluster = { ...around }; ;) {
+      const claims = await tx
+        .withRepository(this.claims)
+        .createQueryBuilder('claim')
+        .where('claim.scheduleId = :scheduleId AND claim.startsAt < :end AND claim.startsAt > :earliest', {
+          scheduleId,
+          end: new Date(cluster.end),
+          earliest: new Date(cluster.start - LONGEST_CLAIM),
+        })
+        .andWhere('claim.endsAt > :start', { start: new Date(cluster.start) })
+        .orderBy('claim.startsAt')
+        .addOrderBy('claim.seat')
+        .getMany();
+      const wider = {
+        start: Math.min(cluster.start, ...claims.map((each) => each.startsAt.getTime())),
+        end: Math.max(cluster.end, ...claims.map((each) => each.endsAt.getTime())),
+      };
+      if (wider.start === cluster.start && wider.end === cluster.end) return { ...cluster, claims };
+      cluster = wider;
+    }
   }
 
   async deleteClaimsOf(tx: EntityManager, holders: readonly string[]): Promise<void> {
@@ -314,27 +224,31 @@ export class ScheduleDayRepository {
    * Reads day rows of many schedules, without the grid where no time is left: nothing starts there. What holds occupy whose
    * time is over is read as free; `reopened` says that the row itself does not say so yet.
    */
-  async read(
-    tx: EntityManager,
-    scheduleIds: readonly string[],
-    from: string,
-    to: string,
-  ): Promise<Array<GridDay & DayKey & { reopened: boolean }>> {
+  async read(tx: EntityManager, scheduleIds: readonly string[], from: string, to: string): Promise<ReadDay[]> {
     const rows = await tx.query<DayRow[]>({ name: 'read-days', text: READ_DAYS } as never, [scheduleIds, from, to]);
     return rows.map(fromRow);
   }
 }
 
-/** What the claims of day row `d` occupy of it, or null for nothing; those for which a condition on claim `c` holds. */
-const TAKEN_BY = (condition: string) => `(
-  SELECT range_agg(tstzrange(greatest(c.starts_at, lower(d.covers)), least(c.ends_at, upper(d.covers)))) FROM claim c
-  WHERE c.schedule_id = d.schedule_id AND c.starts_at < upper(d.covers) AND c.ends_at > lower(d.covers)
-    AND c.starts_at > lower(d.covers) - interval '72 hours' AND ${condition})`;
+/**
+ * What is taken of day row `d` by those of its claims `c` for which a condition holds, or null for nothing: what they occupy
+ * together, and where there are more places than one, what so many of them occupy at once.
+ */
+const TAKEN_BY = (condition: string) => {
+  const claims = `claim c WHERE c.schedule_id = d.schedule_id AND c.starts_at < upper(d.covers) AND c.ends_at > lower(d.covers)
+    AND c.starts_at > lower(d.covers) - interval '72 hours' AND ${condition}`;
+  const [start, end] = ['greatest(c.starts_at, lower(d.covers))', 'least(c.ends_at, upper(d.covers))'];
+  return `CASE WHEN d.places = 1 THEN (SELECT range_agg(tstzrange(${start}, ${end})) FROM ${claims})
+    ELSE (SELECT range_agg(tstzrange(at, until)) FILTER (WHERE at < until AND occupied >= d.places) FROM (
+            SELECT at, lead(at) OVER (ORDER BY at) AS until, sum(change) OVER (ORDER BY at) AS occupied
+            FROM (SELECT ${start} AS at, 1 AS change FROM ${claims} UNION ALL SELECT ${end}, -1 FROM ${claims}) edge) piece)
+    END`;
+};
 
 // Claims that are over are few, for the sweeper removes them: one look at them is all that most searches pay.
 const READ_DAYS = `
   WITH lapsed AS MATERIALIZED (SELECT schedule_id, during FROM claim WHERE expires_at <= statement_timestamp())
-  SELECT schedule_id, day, covers, open, reopened,
+  SELECT schedule_id, day, covers, open, places, published, version, reopened,
          CASE WHEN reopened THEN coalesce(${TAKEN_BY('(c.expires_at IS NULL OR c.expires_at > statement_timestamp())')}, '{}')
               ELSE taken END AS taken,
          CASE WHEN bookable OR reopened THEN grid ELSE '[]' END AS grid
@@ -344,6 +258,9 @@ const READ_DAYS = `
         WHERE schedule_id = ANY($1::uuid[]) AND day BETWEEN $2::date AND $3::date) d
   ORDER BY schedule_id, day`;
 
+/** A day row as it was read, not locked. */
+export type ReadDay = GridDay & DayKey & { places: number; version: number; reopened: boolean };
+
 interface DayRow {
   schedule_id: string;
   day: string;
@@ -351,11 +268,17 @@ interface DayRow {
   open: Interval[];
   taken: Interval[];
   grid: StoredGridInterval[];
+  places: number;
+  published: StoredPublished[];
+  version: number;
   reopened: boolean;
 }
 
-const fromRow = (row: DayRow): GridDay & DayKey & { reopened: boolean } => ({
+const fromRow = (row: DayRow): ReadDay => ({
   reopened: row.reopened,
+  places: row.places,
+  published: row.published.map(toPublished),
+  version: row.version,
   scheduleId: row.schedule_id,
   day: row.day,
   covers: row.covers[0]!,
@@ -371,23 +294,33 @@ const fromRow = (row: DayRow): GridDay & DayKey & { reopened: boolean } => ({
 export const keyOf = ({ scheduleId, day }: DayKey): string => `${scheduleId}/${day}`;
 
 /** The state of a locked day, for `decideClaim`. */
-export const stateOf = (row: ScheduleDay) => ({
+export const stateOf = (row: ScheduleDay): DayState => ({
   day: row.day,
   covers: row.covers[0]!,
   open: row.open,
   taken: row.taken,
+  published: row.published.map(toPublished),
 });
-
-export const planDays = (rules: ScheduleRules, days: readonly string[]): DayPlan[] =>
-  days.map((day) => planDay(rules.timeZone, day, rules.hours, rules.exceptions));
 
 /** The grid as a day row stores it. */
 export const storedGrid = (grid: readonly GridInterval[]): StoredGridInterval[] =>
   grid.map(({ start, end, locationId }) => [start / 1000, end / 1000, locationId]);
+
+/** What was published as a day row stores it. */
+export const storedPublished = (published: readonly Published[]): StoredPublished[] =>
+  published.map(({ start, end, mode, capacity }) => [start / 1000, end / 1000, mode, capacity]);
+
+const toPublished = ([start, end, mode, capacity]: StoredPublished): Published => ({
+  start: start * 1000,
+  end: end * 1000,
+  mode,
+  capacity,
+});
 
 const columnsOf = (plans: readonly DayPlan[]): string[][] => [
   plans.map((plan) => plan.day),
   plans.map((plan) => toRange(plan.covers)),
   plans.map((plan) => toMultirange(plan.open)),
   plans.map((plan) => JSON.stringify(storedGrid(plan.grid))),
+  plans.map((plan) => JSON.stringify(storedPublished(plan.published))),
 ];

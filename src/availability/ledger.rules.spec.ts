@@ -73,7 +73,7 @@ describe('whether a span can be claimed', () => {
       'day_missing',
     ],
   ])('%s', (_, days, wanted, decision) => {
-    const due = decision === 'ok' ? { ok: true } : { ok: false, reason: decision };
+    const due = decision === 'ok' ? { ok: true, capacity: 1 } : { ok: false, reason: decision };
     expect(decideClaim(days, wanted)).toEqual(due);
   });
 
@@ -111,7 +111,7 @@ describe('whether a span can be claimed', () => {
         const closed = minutes(core).some((minute) => !within(open, minute));
         const occupied = minutes(buffered).some((minute) => within(taken, minute));
         const reason = missing ? 'day_missing' : closed ? 'outside_hours' : occupied ? 'taken' : undefined;
-        expect(decideClaim(days, { core, buffered })).toEqual(reason ? { ok: false, reason } : { ok: true });
+        expect(decideClaim(days, { core, buffered })).toEqual(reason ? { ok: false, reason } : { ok: true, capacity: 1 });
       }),
       { numRuns: 2_000 },
     );

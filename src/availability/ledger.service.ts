@@ -1,22 +1,29 @@
 import { Injectable } from '@nestjs/common';
 import type { EntityManager } from 'typeorm';
+import { uuidv7 } from 'uuidv7';
 import { coveredBy, type Interval, TryAgain, union } from '../platform';
 import { localDays } from './hours.rules';
-import { type ClaimDecision, decideClaim, type DayState, type Span } from './ledger.rules';
-import { type DayKey, keyOf, planDays, ScheduleDayRepository, ScheduleRepository, stateOf } from './ledger.repository';
+import { type DayKey, keyOf, ScheduleDayRepository, stateOf } from './ledger.repository';
+import type { DayState, Lane } from './ledger.rules';
 import type { Claim, ScheduleDay } from './schedule.entities';
+import { planDays, ScheduleRepository } from './schedule.repository';
+import { seatsFor } from './seats.rules';
+import { SessionsRepository } from './sessions.repository';
+import type { Part, Seen, VisitDecision, VisitRefusal } from './visits.rules';
 
-/** A schedule on which a span could be claimed, with the zone it was seen in. */
-export interface Lane {
-  scheduleId: string;
-  timeZone: string;
+/** A lane, and within which time something on it is wanted. */
+export interface Reach {
+  lane: Lane;
+  during: Interval;
 }
 
 export interface NewClaim {
   organizationId: string;
+  serviceId: string;
+  /** How many can share a session of the service. */
+  capacity: number;
   /** The appointment that will occupy the time. */
   holder: string;
-  span: Span;
   /** From when on it blocks nobody; null for a claim that stays. */
   expiresAt: Date | null;
 }
@@ -30,49 +37,55 @@ export class Ledger {
   constructor(
     private readonly schedules: ScheduleRepository,
     private readonly days: ScheduleDayRepository,
+    private readonly sessions: SessionsRepository,
   ) {}
 
   /**
-   * Claims the span on the first of the lanes, in their order, where it is free: the locking form. Locks the days of all
-   * lanes given, so that "none of them is free" is as true as "this one is". Whatever the holder occupies already is given
-   * up for it, and does not stand in its way: one atomic swap, for the caller throws a refusal, and so rolls it back.
-   * @returns the lane, or why the best of them refused: taken rather than closed
+   * The locking form: locks the days of everything within reach, then lets `choose` decide on them as they are, and claims
+   * what it has chosen: all parts, or nothing. So "none is free" is as true as "these are". Whatever the holder occupies
+   * already is given up before, and does not stand in its way: one atomic swap, for the caller throws a refusal, and so
+   * rolls it back.
+   * @param choose pure; is asked a second time when claims that are over were in the way
    */
-  async claim<L extends Lane>(
+  async claim(
     tx: EntityManager,
-    lanes: readonly L[],
+    reaches: readonly Reach[],
     claim: NewClaim,
+    choose: (seen: Seen) => VisitDecision,
     own: readonly Claim[] = [],
-  ): Promise<{ ok: true; lane: L } | { ok: false; reason: 'outside_hours' | 'taken' }> {
-    const { span } = claim;
-    const scheduleIds = lanes.map((lane) => lane.scheduleId);
-    const inTheWay = await this.days.expiredClaims(tx, scheduleIds, span.buffered);
+  ): Promise<Extract<VisitDecision, { ok: true }> | VisitRefusal> {
+    const inTheWay = await this.expiredWithin(tx, reaches);
     const ownLanes = await this.lanesOf(tx, own);
-    const keys = [
-      ...own.flatMap((each) => daysOf(ownLanes.get(each.scheduleId)!, [rangeOf(each)])),
-      ...lanes.flatMap((lane) => {
-        const expired = inTheWay.filter((each) => each.scheduleId === lane.scheduleId).map(rangeOf);
-        return daysOf(lane, [span.buffered, ...expired]);
-      }),
-    ];
+    const keys = [...own.flatMap((each) => daysOf(ownLanes.get(each.scheduleId)!, [rangeOf(each)]))];
+    for (const { lane, during } of reaches) {
+      const expired = inTheWay.filter((each) => each.scheduleId === lane.scheduleId).map(rangeOf);
+      // Where several share a schedule, giving a place to one can move others to another place.
+      const around = lane.places === 1 ? during : await this.days.clusterAround(tx, lane.scheduleId, during);
+      keys.push(...daysOf(lane, [around, ...expired]));
+    }
     await this.materialise(tx, claim.organizationId, keys);
     let locked = await this.days.lock(tx, keys);
     if (own.length > 0) {
       requireCovered(locked, own);
-      await this.remove(tx, locked, own);
+      await this.vacate(tx, claim.holder, locked, own);
       locked = await this.days.lock(tx, keys);
     }
-    const decision = await this.decide(tx, lanes, claim, locked);
-    if (decision.ok || decision.reason !== 'taken') return decision;
+    const decision = choose(await this.seen(tx, locked, claim, reaches));
+    if (decision.ok) return this.occupy(tx, decision, claim, locked);
+    // The zone of a schedule was changed after it was read here: the days are others now.
+    if (decision.reason === 'day_missing') throw new TryAgain('the days of a schedule have moved');
+    if (decision.reason !== 'taken') return decision;
     // By the clock as it is now, after the wait for the lock: what has expired meanwhile blocks nobody either.
-    const expired = await this.days.expiredClaims(tx, scheduleIds, span.buffered);
+    const expired = await this.expiredWithin(tx, reaches);
     if (expired.length === 0) return decision;
     requireCovered(locked, expired);
     await this.remove(tx, locked, expired);
-    return this.decide(tx, lanes, claim, await this.days.lock(tx, keys));
+    locked = await this.days.lock(tx, keys);
+    const second = choose(await this.seen(tx, locked, claim, reaches));
+    return second.ok ? this.occupy(tx, second, claim, locked) : second;
   }
 
-  /** What the holder occupies, as it is before any lock on its days. */
+  /** What the holder occupies, by itself or in sessions, as it is before any lock on its days. */
   claimsOf(tx: EntityManager, holder: string): Promise<Claim[]> {
     return this.days.claimsOf(tx, [holder]);
   }
@@ -84,7 +97,9 @@ export class Ledger {
   async keep(tx: EntityManager, holder: string, claims: readonly Claim[], until: Date | null): Promise<boolean> {
     if (claims.length === 0) return false;
     await this.lockDaysOf(tx, claims);
-    return (await this.days.extend(tx, holder, until)) === claims.length;
+    const kept = await this.days.extend(tx, holder, until);
+    const seats = claims.some((claim) => claim.shared) ? await this.sessions.extend(tx, holder, until) : 0;
+    return kept + seats === claims.length;
   }
 
   /** Frees everything that the holders occupy. Freeing nothing is no mistake. */
@@ -92,7 +107,8 @@ export class Ledger {
     const claims = await this.days.claimsOf(tx, holders);
     if (claims.length === 0) return;
     const locked = await this.lockDaysOf(tx, claims);
-    await this.days.deleteClaimsOf(tx, holders);
+    if (claims.some((claim) => !claim.shared)) await this.days.deleteClaimsOf(tx, holders);
+    if (claims.some((claim) => claim.shared)) await this.sessions.leave(tx, holders);
     await this.days.recomputeTaken(tx, locked);
   }
 
@@ -103,56 +119,112 @@ export class Ledger {
     if (missing.length === 0) return 0;
     const schedules = await this.schedules.lockForPlanning(tx, [...new Set(missing.map((key) => key.scheduleId))]);
     const rules = await this.schedules.rulesOf(tx, schedules, earliest(missing));
-    for (const schedule of schedules) {
-      const days = missing.filter((key) => key.scheduleId === schedule.id).map((key) => key.day);
-      const plans = planDays(rules.get(schedule.id)!, days);
+    for (const { id, places } of schedules) {
+      const days = [...new Set(missing.filter((key) => key.scheduleId === id).map((key) => key.day))];
+      const plans = planDays(rules.get(id)!, days);
       // Only rows of our own making are recomputed: nobody else sees them yet. One that a competitor made first is his and
       // its bookers'; recomputing it without its lock would bring back claims that are being released right now.
-      const made = await this.days.insertMissing(tx, organizationId, schedule.id, plans);
+      const made = await this.days.insertMissing(tx, organizationId, id, places, plans);
       await this.days.recomputeTaken(
         tx,
-        made.map((day) => ({ scheduleId: schedule.id, day })),
+        made.map((day) => ({ scheduleId: id, day })),
       );
     }
     return missing.length;
   }
 
-  private async decide<L extends Lane>(
+  /** What is known of locked days, with the sessions of the service on those that share theirs. */
+  private async seen(
     tx: EntityManager,
-    lanes: readonly L[],
-    { organizationId, holder, span, expiresAt }: NewClaim,
-    locked: ScheduleDay[],
-  ): Promise<{ ok: true; lane: L } | { ok: false; reason: 'outside_hours' | 'taken' }> {
-    const rows = bySchedule(locked);
-    const decisions: ClaimDecision[] = [];
-    for (const lane of lanes) {
-      const days = (rows.get(lane.scheduleId) ?? []).filter((row) => touches(stateOf(row), span));
-      const decision = decideClaim(days.map(stateOf), span);
-      // The zone was changed after it was read here: the days are others now.
-      if (!decision.ok && decision.reason === 'day_missing') throw new TryAgain('the days of a schedule have moved');
-      decisions.push(decision);
-      if (!decision.ok) continue;
-      const [core, buffered] = [span.core, span.buffered];
-      await this.days.insertClaim(tx, {
-        organizationId,
-        scheduleId: lane.scheduleId,
-        startsAt: new Date(buffered.start),
-        endsAt: new Date(buffered.end),
-        coreStartsAt: new Date(core.start),
-        coreEndsAt: new Date(core.end),
-        holder,
-        expiresAt,
-      });
+    locked: readonly ScheduleDay[],
+    { serviceId, capacity }: NewClaim,
+    reaches: readonly Reach[],
+  ): Promise<Seen> {
+    const states = bySchedule(locked);
+    if (!mayShare(capacity, states)) return states;
+    const ids = reaches.map(({ lane }) => lane.scheduleId);
+    return withSessions(states, await this.sessions.of(tx, serviceId, ids, hull(reaches)));
+  }
+
+  private async occupy(
+    tx: EntityManager,
+    decision: Extract<VisitDecision, { ok: true }>,
+    claim: NewClaim,
+    locked: readonly ScheduleDay[],
+  ): Promise<Extract<VisitDecision, { ok: true }>> {
+    const claims: Claim[] = [];
+    const seats: Array<{ sessionId: string; lane: Lane; span: Interval }> = [];
+    for (const part of decision.parts) {
+      const { session, capacity, lane, span } = part;
+      if (session) {
+        seats.push({ sessionId: session.id, lane, span: span.core });
+        continue;
+      }
+      if (capacity === 1) claims.push(toClaim(part, claim, claim.holder));
+      else {
+        const { organizationId, serviceId } = claim;
+        const id = uuidv7();
+        const [startsAt, endsAt] = [new Date(span.core.start), new Date(span.core.end)];
+        const { scheduleId } = lane;
+        await this.sessions.open(tx, { id, organizationId, scheduleId, serviceId, startsAt, endsAt });
+        claims.push({ ...toClaim(part, claim, id), shared: true });
+        seats.push({ sessionId: id, lane, span: span.core });
+      }
+    }
+    const rowsOf = ({ scheduleId }: Lane, range: Interval) =>
+      locked.filter((row) => row.scheduleId === scheduleId && meets(row.covers[0]!, range));
+    const places = new Map(locked.map((row) => [row.scheduleId, row.places]));
+    const alone = claims.filter((each) => places.get(each.scheduleId) === 1);
+    const side = claims.filter((each) => places.get(each.scheduleId) !== 1);
+    if (alone.length > 0) await this.days.insertClaims(tx, alone);
+    for (const each of alone) {
+      const range = rangeOf(each);
+      const lane = decision.parts.find((part) => part.lane.scheduleId === each.scheduleId)!.lane;
       await this.days.addTaken(
         tx,
-        lane.scheduleId,
-        buffered,
-        days.map((row) => row.day),
+        each.scheduleId,
+        range,
+        rowsOf(lane, range).map((row) => row.day),
       );
-      return { ok: true, lane };
     }
-    const taken = decisions.some((decision) => !decision.ok && decision.reason === 'taken');
-    return { ok: false, reason: taken ? 'taken' : 'outside_hours' };
+    for (const each of side) await this.takePlace(tx, each, places.get(each.scheduleId)!, locked);
+    for (const { sessionId, lane, span } of seats) {
+      const { organizationId, holder, expiresAt } = claim;
+      await this.sessions.join(tx, { organizationId, sessionId, holder, expiresAt });
+      await this.days.touch(tx, rowsOf(lane, span));
+    }
+    return decision;
+  }
+
+  /**
+   * Gives a claim one of several places. Which one means nothing to anybody, so where the claims that hang together leave no
+   * place free for so long, although at no time all are occupied, they are distributed anew.
+   */
+  private async takePlace(
+    tx: EntityManager,
+    claim: Claim,
+    places: number,
+    locked: readonly ScheduleDay[],
+  ): Promise<void> {
+    const cluster = await this.days.clusterAround(tx, claim.scheduleId, rangeOf(claim));
+    requireCovered(locked, cluster.claims);
+    const seats = seatsFor(
+      cluster.claims.map((each) => ({ ...rangeOf(each), seat: each.seat })),
+      rangeOf(claim),
+      places,
+    );
+    const moved = cluster.claims.map((each, index) => ({ ...each, seat: seats.others[index]! }));
+    const changed = moved.filter((each, index) => each.seat !== cluster.claims[index]!.seat);
+    if (changed.length > 0) {
+      const before = cluster.claims.filter((each, index) => each.seat !== seats.others[index]!);
+      if ((await this.days.deleteClaims(tx, before)) !== before.length)
+        throw new Error('a claim on a locked day is gone');
+    }
+    await this.days.insertClaims(tx, [...changed, { ...claim, seat: seats.own }]);
+    await this.days.recomputeTaken(
+      tx,
+      locked.filter((row) => row.scheduleId === claim.scheduleId && meets(row.covers[0]!, rangeOf(claim))),
+    );
   }
 
   /** Locks the days that an organization's claims lie on: serialises with everybody who decides on these days. */
@@ -165,18 +237,46 @@ export class Ledger {
     return locked;
   }
 
+  /** Takes from a holder, on locked days, what it occupies. */
+  private async vacate(tx: EntityManager, holder: string, locked: ScheduleDay[], own: readonly Claim[]): Promise<void> {
+    const seats = own.filter((claim) => claim.shared);
+    if (seats.length > 0 && (await this.sessions.leave(tx, [holder])) !== seats.length)
+      throw new TryAgain('a seat has expired meanwhile');
+    await this.remove(
+      tx,
+      locked,
+      own.filter((claim) => !claim.shared),
+    );
+    if (seats.length > 0) await this.recompute(tx, locked, seats);
+  }
+
   /**
    * Deletes claims on locked days: a holder's own that it gives up, or those that are over. Never touches an appointment,
    * which has its own lock, and its place in the order.
    */
   private async remove(tx: EntityManager, locked: ScheduleDay[], claims: readonly Claim[]): Promise<void> {
+    if (claims.length === 0) return;
     const deleted = await this.days.deleteClaims(tx, claims);
     // Expired while this waited for the lock, and taken by somebody: look again.
     if (deleted !== claims.length) throw new TryAgain('a claim has expired meanwhile');
+    const ended = claims.filter((claim) => claim.shared).map((claim) => claim.holder);
+    if (ended.length > 0) await this.sessions.end(tx, ended);
+    await this.recompute(tx, locked, claims);
+  }
+
+  private recompute(tx: EntityManager, locked: ScheduleDay[], claims: readonly Claim[]): Promise<void> {
     const touched = new Set(claims.map((claim) => claim.scheduleId));
-    await this.days.recomputeTaken(
+    return this.days.recomputeTaken(
       tx,
       locked.filter((row) => touched.has(row.scheduleId)),
+    );
+  }
+
+  private async expiredWithin(tx: EntityManager, reaches: readonly Reach[]): Promise<Claim[]> {
+    const ids = reaches.map(({ lane }) => lane.scheduleId);
+    const found = await this.days.expiredClaims(tx, ids, hull(reaches));
+    return found.filter((claim) =>
+      reaches.some(({ lane, during }) => lane.scheduleId === claim.scheduleId && meets(during, rangeOf(claim))),
     );
   }
 
@@ -186,8 +286,26 @@ export class Ledger {
       tx,
       claims.map((claim) => claim.scheduleId),
     );
-    return new Map(schedules.map((each) => [each.id, { scheduleId: each.id, timeZone: each.timeZone }]));
+    return new Map(schedules.map(({ id, timeZone, places }) => [id, { scheduleId: id, timeZone, places }]));
   }
+}
+
+/** Whether there can be sessions at all: most services have none. */
+export const mayShare = (capacity: number, seen: Seen): boolean =>
+  capacity > 1 || [...seen.values()].flat().some((day) => day.published?.some((each) => (each.capacity ?? 1) > 1));
+
+/** Adds to the days of each schedule the sessions that begin on it. */
+export function withSessions(
+  seen: ReadonlyMap<string, readonly DayState[]>,
+  sessions: ReadonlyArray<{ scheduleId: string } & NonNullable<DayState['sessions']>[number]>,
+): Seen {
+  if (sessions.length === 0) return seen;
+  return new Map(
+    [...seen].map(([id, days]) => {
+      const own = sessions.filter((each) => each.scheduleId === id);
+      return [id, own.length === 0 ? days : days.map((day, index) => (index === 0 ? { ...day, sessions: own } : day))];
+    }),
+  );
 }
 
 /** Refuses to go on when the zone of a schedule was changed after the days of these claims were worked out. */
@@ -198,10 +316,27 @@ function requireCovered(locked: readonly ScheduleDay[], claims: readonly Claim[]
   }
 }
 
+const toClaim = ({ lane, span }: Part, { organizationId, expiresAt }: NewClaim, holder: string): Claim => ({
+  organizationId,
+  scheduleId: lane.scheduleId,
+  seat: 1,
+  startsAt: new Date(span.buffered.start),
+  endsAt: new Date(span.buffered.end),
+  coreStartsAt: new Date(span.core.start),
+  coreEndsAt: new Date(span.core.end),
+  holder,
+  shared: false,
+  expiresAt,
+});
+
 const rangeOf = (claim: Claim): Interval => ({ start: claim.startsAt.getTime(), end: claim.endsAt.getTime() });
 
-const touches = (day: DayState, span: Span): boolean =>
-  day.covers.start < span.buffered.end && span.buffered.start < day.covers.end;
+const meets = (a: Interval, b: Interval): boolean => a.start < b.end && b.start < a.end;
+
+const hull = (reaches: readonly Reach[]): Interval => ({
+  start: Math.min(...reaches.map(({ during }) => during.start)),
+  end: Math.max(...reaches.map(({ during }) => during.end)),
+});
 
 const daysOf = (lane: Lane, ranges: readonly Interval[]): DayKey[] => {
   const days = new Set(ranges.flatMap((range) => localDays(lane.timeZone, range)));
@@ -212,8 +347,8 @@ const daysOf = (lane: Lane, ranges: readonly Interval[]): DayKey[] => {
 const earliest = (keys: readonly DayKey[]): number =>
   Math.min(...keys.map((key) => Date.parse(`${key.day}T00:00:00Z`))) - 86_400_000;
 
-function bySchedule(rows: readonly ScheduleDay[]): Map<string, ScheduleDay[]> {
-  const result = new Map<string, ScheduleDay[]>();
-  for (const row of rows) result.set(row.scheduleId, [...(result.get(row.scheduleId) ?? []), row]);
+function bySchedule(rows: readonly ScheduleDay[]): Map<string, DayState[]> {
+  const result = new Map<string, DayState[]>();
+  for (const row of rows) result.set(row.scheduleId, [...(result.get(row.scheduleId) ?? []), stateOf(row)]);
   return result;
 }

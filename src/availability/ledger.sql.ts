@@ -14,7 +14,8 @@ export interface GuardedClaim {
  * The guarded form of a claim: two CTEs, to stand first in one statement with whatever else the claim brings about
  * (`SELECT ... FROM day` yields a row when the time was taken, none when it was not). The UPDATE is check and lock in one:
  * a competing transaction on the same day waits at it, and PostgreSQL evaluates the guards again on the row as it then is.
- * The guards read only the day row, and state `decideClaim` in SQL. Plain INSERTs, so that the exclusion constraint aborts
+ * The guards read only the day row, and state `decideClaim` in SQL, for a schedule of one place
+ * and a day on which nothing is published. Plain INSERTs, so that the exclusion constraint aborts
  * everything should the day row ever be wrong.
  *
  * Parameters: $1 schedule, $2 day, $3 and $4 core, $5 and $6 buffered range, $7 organization, $8 holder, $9 expiry.
@@ -27,6 +28,7 @@ export const GUARDED_CLAIM = `
       AND covers @> tstzrange($5::timestamptz, $6::timestamptz)
       AND open @> tstzrange($3::timestamptz, $4::timestamptz)
       AND NOT taken && tstzrange($5::timestamptz, $6::timestamptz)
+      AND places = 1 AND published = '[]'
     RETURNING schedule_id
   ), claimed AS (
     INSERT INTO claim (organization_id, schedule_id, starts_at, ends_at, core_starts_at, core_ends_at, holder, expires_at)

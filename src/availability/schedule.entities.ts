@@ -13,6 +13,9 @@ export class Schedule {
   /** False once its practitioner or room is gone: it has no open time any more. */
   @Column('boolean')
   active: boolean;
+  /** How many can be seen at once. */
+  @Column('smallint')
+  places: number;
   @Column('integer')
   version: number;
   @Column('timestamptz')
@@ -65,6 +68,34 @@ export class ScheduleException {
   createdAt: Date;
 }
 
+/** A time that somebody has published beside the weekly hours, for so many patients at once, or as many as the service says. */
+@Entity('published_slot')
+export class PublishedSlot {
+  @PrimaryColumn('uuid')
+  id: string;
+  @Column('uuid')
+  organizationId: string;
+  @Column('uuid')
+  scheduleId: string;
+  @Column('timestamptz')
+  startsAt: Date;
+  @Column('timestamptz')
+  endsAt: Date;
+  /** Null for every mode of the service. */
+  @Column('text', { nullable: true })
+  mode: string | null;
+  @Column('integer', { nullable: true })
+  capacity: number | null;
+  /** The principal who did it. */
+  @Column('uuid')
+  publishedBy: string;
+  @Column('timestamptz')
+  createdAt: Date;
+}
+
+/** A published slot as a day row has it: start and end in epoch seconds, mode, capacity. */
+export type StoredPublished = [start: number, end: number, mode: string | null, capacity: number | null];
+
 /** An interval whose start anchors the slot grid, as stored: start and end in epoch seconds, location. */
 export type StoredGridInterval = [start: number, end: number, locationId: string | null];
 
@@ -85,6 +116,11 @@ export class ScheduleDay {
   taken: Interval[];
   @Column('jsonb')
   grid: StoredGridInterval[];
+  /** How many claims may overlap, from the schedule. */
+  @Column('smallint')
+  places: number;
+  @Column('jsonb')
+  published: StoredPublished[];
   @Column('bigint')
   version: number;
 }
@@ -106,10 +142,46 @@ export class Claim {
   coreEndsAt: Date;
   @Column('uuid')
   organizationId: string;
-  /** The appointment that occupies the time. */
+  /** The appointment that occupies the time, or the session that appointments share. */
   @Column('uuid')
   holder: string;
+  /** Whether the holder is a session. */
+  @Column('boolean')
+  shared: boolean;
   /** From when on the claim blocks nobody; null for one that stays. */
+  @Column('timestamptz', { nullable: true })
+  expiresAt: Date | null;
+}
+
+/** One session of a service that several appointments share: the holder of one claim. */
+@Entity('group_session')
+export class GroupSession {
+  @PrimaryColumn('uuid')
+  id: string;
+  @Column('uuid')
+  organizationId: string;
+  @Column('uuid')
+  scheduleId: string;
+  @Column('uuid')
+  serviceId: string;
+  @Column('timestamptz')
+  startsAt: Date;
+  @Column('timestamptz')
+  endsAt: Date;
+}
+
+/** A seat of a session, and the appointment that has it. */
+@Entity('attendance')
+export class Attendance {
+  @PrimaryColumn('uuid')
+  sessionId: string;
+  @PrimaryColumn('smallint')
+  seat: number;
+  @Column('uuid')
+  organizationId: string;
+  @Column('uuid')
+  holder: string;
+  /** From when on the seat is free again; null for one that stays. */
   @Column('timestamptz', { nullable: true })
   expiresAt: Date | null;
 }

@@ -25,8 +25,10 @@ import {
 } from '../platform';
 import { localDays, startOfDay, type WeeklyHours } from './hours.rules';
 import { LanesRepository } from './lanes.repository';
-import { planDays, ScheduleDayRepository, ScheduleRepository } from './ledger.repository';
+import { ScheduleDayRepository } from './ledger.repository';
 import type { Schedule, ScheduleException, ScheduleHours } from './schedule.entities';
+import { planDays, ScheduleRepository } from './schedule.repository';
+import { SessionsRepository } from './sessions.repository';
 
 const DAY = 86_400_000;
 
@@ -66,6 +68,7 @@ export class SchedulesService {
     private readonly metrics: Metrics,
     private readonly schedules: ScheduleRepository,
     private readonly days: ScheduleDayRepository,
+    private readonly sessions: SessionsRepository,
     private readonly lanes: LanesRepository,
     private readonly locations: LocationsService,
     private readonly organization: OrganizationService,
@@ -111,8 +114,12 @@ export class SchedulesService {
     });
   }
 
-  /** Replaces zone and weekly hours. */
-  setHours(call: Call, id: string, timeZone: string, input: readonly HoursInput[]): Promise<Reply> {
+  /** Replaces zone and weekly hours, and the number of places where it is told. */
+  setHours(
+    call: Call,
+    id: string,
+    { timeZone, places, hours: input }: { timeZone: string; places?: number; hours: readonly HoursInput[] },
+  ): Promise<Reply> {
     const hours = input.map(toHours);
     checkHours(hours);
     return this.editing(
@@ -124,7 +131,13 @@ export class SchedulesService {
           tx,
           hours.flatMap((each) => each.locationId ?? []),
         );
-        const schedule = { ...before, timeZone, version: before.version + 1, updatedAt: this.clock.date() };
+        const schedule = {
+          ...before,
+          timeZone,
+          places: places ?? before.places,
+          version: before.version + 1,
+          updatedAt: this.clock.date(),
+        };
         await this.schedules.save(tx, schedule);
         await this.schedules.replaceHours(tx, schedule, hours);
         const from = this.firstDayThatMatters([before.timeZone, timeZone]);
@@ -138,7 +151,7 @@ export class SchedulesService {
 
   addException(call: Call, id: string, input: ExceptionInput): Promise<Reply> {
     const span = { start: parseInstant(input.startsAt)!, end: parseInstant(input.endsAt)! };
-    checkException(span);
+    checkSpan(span);
     return this.editing(
       call,
       this.idempotency.transaction(call, async (tx) => {
@@ -154,7 +167,7 @@ export class SchedulesService {
           createdAt: this.clock.date(),
         };
         await this.schedules.insertException(tx, exception);
-        const affectedAppointments = await this.applyException(tx, schedule, span);
+        const affectedAppointments = await this.applyOpening(tx, schedule, span);
         const reply = { ...showException(exception), affectedAppointments };
         return Reply.created(`/v1/schedules/${id}/exceptions`, reply, schedule.version);
       }),
@@ -169,7 +182,7 @@ export class SchedulesService {
         const exception = await this.schedules.getException(tx, id, exceptionId);
         await this.schedules.deleteException(tx, exceptionId);
         const span = { start: exception.startsAt.getTime(), end: exception.endsAt.getTime() };
-        const affectedAppointments = await this.applyException(tx, schedule, span);
+        const affectedAppointments = await this.applyOpening(tx, schedule, span);
         return Reply.ok({ ...showException(exception), affectedAppointments }, schedule.version);
       }),
     );
@@ -197,7 +210,7 @@ export class SchedulesService {
   }
 
   /** Counts an edit that lost to another one. */
-  private async editing<T>(call: Call, edit: Promise<T>): Promise<T> {
+  async editing<T>(call: Call, edit: Promise<T>): Promise<T> {
     try {
       return await edit;
     } catch (error) {
@@ -209,7 +222,8 @@ export class SchedulesService {
     }
   }
 
-  private async edit(tx: EntityManager, call: Call, id: string): Promise<Schedule> {
+  /** Locks a schedule for a change of its rules, and gives it its next version. */
+  async edit(tx: EntityManager, call: Call, id: string): Promise<Schedule> {
     const before = await this.schedules.lockForEdit(tx, id);
     requireVersion(call, before.version, { required: true });
     const schedule = { ...before, version: before.version + 1, updatedAt: this.clock.date() };
@@ -217,13 +231,19 @@ export class SchedulesService {
     return schedule;
   }
 
-  private async applyException(tx: EntityManager, schedule: Schedule, span: Interval): Promise<AffectedAppointment[]> {
+  /** Brings the days along when something was opened or closed on a locked schedule, and tells what lies outside now. */
+  async applyOpening(
+    tx: EntityManager,
+    schedule: Schedule,
+    span: Interval,
+    event = 'schedule.exceptions_changed',
+  ): Promise<AffectedAppointment[]> {
     const days = localDays(schedule.timeZone, span);
     await this.replanFrom(tx, schedule, days[0]!, days.at(-1));
     const affected = (await this.affected(tx, schedule)).filter(
       (each) => Date.parse(each.startsAt) < span.end && span.start < Date.parse(each.endsAt),
     );
-    await this.announce(tx, schedule, 'schedule.exceptions_changed', affected);
+    await this.announce(tx, schedule, event, affected);
     return affected;
   }
 
@@ -236,6 +256,7 @@ export class SchedulesService {
     await this.days.replan(
       tx,
       schedule.id,
+      current!.places,
       planDays(
         rules.get(schedule.id)!,
         locked.map((row) => row.day),
@@ -251,13 +272,20 @@ export class SchedulesService {
     const [current] = await this.schedules.all(tx, [schedule.id]);
     const rules = await this.schedules.rulesOf(tx, [current!], startOfDay(schedule.timeZone, days[0]!) - 2 * DAY);
     const open = union(planDays(rules.get(schedule.id)!, [...new Set(days)]).flatMap((plan) => plan.open));
-    return claims
-      .filter((claim) => !coveredBy(open, coreOf(claim)))
-      .map((claim) => ({
-        id: claim.holder,
+    const outside = claims.filter((claim) => !coveredBy(open, coreOf(claim)));
+    const seated = await this.sessions.holdersOf(
+      tx,
+      outside.filter((claim) => claim.shared).map((claim) => claim.holder),
+    );
+    const affected = outside.flatMap((claim) =>
+      (claim.shared ? (seated.get(claim.holder) ?? []) : [claim.holder]).map((id) => ({
+        id,
         startsAt: showInstant(claim.coreStartsAt),
         endsAt: showInstant(claim.coreEndsAt),
-      }));
+      })),
+    );
+    // Several segments of a visit on this schedule are one appointment.
+    return [...new Map(affected.map((each) => [each.id, each])).values()];
   }
 
   private async announce(
@@ -287,6 +315,7 @@ export class SchedulesService {
       id: schedule.id,
       ...(await this.lanes.owner(tx, schedule.id)),
       timeZone: schedule.timeZone,
+      places: schedule.places,
       hours: hours.map(showHours),
       createdAt: showInstant(schedule.createdAt),
       updatedAt: showInstant(schedule.updatedAt),
@@ -361,7 +390,7 @@ const contradict = (a: WeeklyHours, b: WeeklyHours): boolean =>
 /** The years for which a clinic can have plans; beyond them calendars are not what they are now. */
 const [EARLIEST, LATEST] = [Date.UTC(1970, 0, 2), Date.UTC(2200, 0, 1)];
 
-function checkException(span: Interval): void {
+export function checkSpan(span: Interval): void {
   const errors: FieldError[] = [];
   if (span.start < EARLIEST) errors.push({ pointer: '/startsAt', detail: 'must not be before 1970' });
   if (span.end > LATEST) errors.push({ pointer: '/endsAt', detail: 'must not be after 2199' });

@@ -94,7 +94,7 @@ describe('the free starts, against every minute', () => {
         expect(starts).toEqual(everyStart(days, service, window));
         for (const start of starts) {
           const { buffered } = spanOf(service, start);
-          expect(decideClaim(days, { ...spanOf(service, start) })).toEqual({ ok: true });
+          expect(decideClaim(days, { ...spanOf(service, start) })).toEqual({ ok: true, capacity: 1 });
           if (!days.some((day) => day.covers.start <= buffered.start && buffered.end <= day.covers.end))
             acrossMidnight++;
         }

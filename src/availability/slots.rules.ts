@@ -1,4 +1,4 @@
-import { type Interval, union } from '../platform';
+import { type Interval, overlapsAny, union } from '../platform';
 import type { GridInterval } from './hours.rules';
 import { type DayState, spanOf, type Timing } from './ledger.rules';
 
@@ -12,6 +12,7 @@ export interface GridDay extends DayState {
  * open time, in elapsed time; a start on two grids is one slot. `days` must contain every day that a span starting in the
  * window touches, buffers included: where one is missing, nothing is offered.
  *
+ * @param mode what is published for another mode is left out
  * @param window starts are at `window.start` or later, and before `window.end`
  */
 export function freeStarts(
@@ -19,10 +20,14 @@ export function freeStarts(
   timing: Timing,
   window: Interval,
   accepts: (interval: GridInterval) => boolean = () => true,
+  mode = '',
 ): number[] {
   const covers = union(days.map((day) => day.covers));
   const open = union(days.flatMap((day) => day.open));
   const taken = union(days.flatMap((day) => day.taken));
+  const reserved = days
+    .flatMap((day) => day.published ?? [])
+    .filter((each) => each.mode !== null && each.mode !== mode);
   const step = (timing.slotIntervalMinutes ?? timing.durationMinutes) * 60_000;
   const starts = new Set<number>();
   for (const day of days) {
@@ -32,7 +37,8 @@ export function freeStarts(
       const end = Math.min(interval.end, day.covers.end, window.end);
       for (let at = interval.start + Math.ceil((first - interval.start) / step) * step; at < end; at += step) {
         const { core, buffered } = spanOf(timing, at);
-        if (holds(open, core) && holds(covers, buffered) && !touches(taken, buffered)) starts.add(at);
+        if (!holds(open, core) || !holds(covers, buffered) || touches(taken, buffered)) continue;
+        if (!overlapsAny(reserved, core)) starts.add(at);
       }
     }
   }

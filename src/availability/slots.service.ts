@@ -1,14 +1,18 @@
+import { createHash } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import type { EntityManager } from 'typeorm';
 import type { Call } from '../auth';
 import { LocationsService } from '../clinic';
-import { Clock, Database, type Interval, parseInstant, Problem, showInstant } from '../platform';
-import { type BookableService, LanesRepository, type PractitionerLane } from './lanes.repository';
+import { Clock, Database, type Interval, parseInstant, Problem, Reply, showInstant } from '../platform';
 import { localDays } from './hours.rules';
-import { keyOf, planDays, ScheduleDayRepository, ScheduleRepository } from './ledger.repository';
-import { bookingWindow, spanOf } from './ledger.rules';
-import type { Lane } from './ledger.service';
+import { type BookableService, LanesRepository } from './lanes.repository';
+import { keyOf, ScheduleDayRepository } from './ledger.repository';
+import { bookingWindow, decideClaim, type Lane, spanOf } from './ledger.rules';
+import { mayShare, withSessions } from './ledger.service';
+import { planDays, ScheduleRepository } from './schedule.repository';
+import { SessionsRepository } from './sessions.repository';
 import { freeStarts, type GridDay } from './slots.rules';
+import { type Part, planVisit, reachesOf, type ResourceLane, type Visit, type VisitSegment } from './visits.rules';
 
 const DAY = 86_400_000;
 /** How many are looked for; three are shown. */
@@ -18,22 +22,22 @@ const ALTERNATIVES = 8;
 export interface Slot {
   startsAt: string;
   endsAt: string;
-  practitionerId: string;
+  /** Whom the visit begins with; null where rooms are all it takes. */
+  practitionerId: string | null;
   scheduleId: string;
   mode: string;
+  /** How many can still have this time. */
   remaining: number;
-  segments: Array<{
-    name: string | null;
-    scheduleId: string;
-    practitionerId: string;
-    startsAt: string;
-    endsAt: string;
-  }>;
+  segments: Array<
+    { name: string | null; scheduleId: string; startsAt: string; endsAt: string } & (
+      { practitionerId: string } | { roomId: string }
+    )
+  >;
 }
 
 export interface SlotSearch {
   service: BookableService;
-  lanes: readonly PractitionerLane[];
+  segments: readonly VisitSegment[];
   /** Starts lie in this half-open interval. */
   window: Interval;
   mode: string;
@@ -51,8 +55,13 @@ export interface SlotsRequest {
   limit?: number;
 }
 
-/** A day as it was read, not locked. `current`: it has a row, and that row says the same. */
-export type SeenDay = GridDay & { current: boolean };
+/** A day as it was read, not locked. */
+export type SeenDay = GridDay & {
+  /** It has a row, that row says the same, and the guarded form of booking can decide on it. */
+  guarded: boolean;
+  /** Another one for every other state of the day. */
+  tag: string;
+};
 
 /** Finds free times. Reads day rows, never appointments, and never writes: a day without a row is planned in memory. */
 @Injectable()
@@ -65,25 +74,36 @@ export class SlotsService {
     private readonly repository: LanesRepository,
     private readonly schedules: ScheduleRepository,
     private readonly days: ScheduleDayRepository,
+    private readonly sessions: SessionsRepository,
     private readonly locations: LocationsService,
   ) {}
 
-  /** `GET /v1/slots`. */
-  search(call: Call, request: SlotsRequest): Promise<{ data: Slot[]; asOf: string }> {
+  /**
+   * `GET /v1/slots`. The entity tag is made of what the answer was made of: the versions of service and day rows, the seats of
+   * sessions; it is weak, for `asOf` is another one in every answer.
+   */
+  search(call: Call, request: SlotsRequest, ifNoneMatch?: string): Promise<Reply> {
     const window = { start: parseInstant(request.from)!, end: parseInstant(request.to)! };
     if (window.start >= window.end) throw Problem.invalid({ pointer: 'to', detail: 'must be after from' });
     if (window.end - window.start > 62 * DAY)
       throw Problem.invalid({ pointer: 'to', detail: 'must be at most 62 days after from' });
     return this.database.read(call.organizationId, async (tx) => {
       const service = await this.repository.service(tx, request.serviceId);
-      const lanes = await this.repository.lanes(tx, service.id, request.practitionerId);
+      const segments = await this.repository.segments(tx, service, request.practitionerId);
       if (request.locationId) await this.locations.find(tx, request.locationId);
       const mode = request.mode ?? service.modes[0]!;
       const asOf = this.clock.now();
       const { limit = 100, locationId } = request;
-      const offered = service.modes.includes(mode) && isBookable(service);
-      const data = offered ? await this.find(tx, { service, lanes, window, mode, limit, locationId }, asOf) : [];
-      return { data, asOf: showInstant(asOf) };
+      const state = createHash('sha256');
+      state.update(JSON.stringify([service.id, service.version, segments, window, mode, limit, locationId]));
+      const offered = service.modes.includes(mode);
+      const search = { service, segments, window, mode, limit, locationId };
+      const data = offered ? await this.find(tx, search, asOf, (tag) => state.update(tag)) : [];
+      // Notice and window move with the clock, and with them the first and the last slot.
+      state.update(JSON.stringify([data.length, data[0]?.startsAt, data.at(-1)?.startsAt]));
+      const etag = `W/"${state.digest('base64url').slice(0, 27)}"`;
+      if (matches(ifNoneMatch, etag)) return new Reply(304, undefined, { etag });
+      return new Reply(200, { data, asOf: showInstant(asOf) }, { etag });
     });
   }
 
@@ -110,33 +130,43 @@ export class SlotsService {
     return this.database.read(call.organizationId, async (tx) => {
       const service = await this.repository.service(tx, lost.serviceId);
       const now = this.clock.now();
-      const own = await this.repository.lanes(tx, service.id, lost.practitionerId);
+      const own = await this.repository.segments(tx, service, lost.practitionerId);
       const mode = lost.mode ?? service.modes[0]!;
       const around = { start: lost.startsAt - DAY / 2, end: lost.startsAt + DAY / 2 };
       const distance = (slot: Slot) => Math.abs(Date.parse(slot.startsAt) - lost.startsAt);
       // The search may have begun before the time was lost, so that very time is left out.
       const others = (slots: Slot[]) =>
         slots.filter((slot) => distance(slot) > 0).sort((a, b) => distance(a) - distance(b));
-      const near = others(await this.find(tx, { service, lanes: own, window: around, mode, limit: 200 }, now));
+      const near = others(await this.find(tx, { service, segments: own, window: around, mode, limit: 200 }, now));
       if (near.length >= ALTERNATIVES) return near.slice(0, ALTERNATIVES);
-      const all = lost.practitionerId === undefined ? own : await this.repository.lanes(tx, service.id);
+      const all = lost.practitionerId === undefined ? own : await this.repository.segments(tx, service);
       const wide = { start: around.start, end: lost.startsAt + 14 * DAY };
-      const far = others(await this.find(tx, { service, lanes: all, window: wide, mode, limit: 200 }, now));
+      const far = others(await this.find(tx, { service, segments: all, window: wide, mode, limit: 200 }, now));
       const known = new Set(near.map(identity));
       return [...near, ...far.filter((slot) => !known.has(identity(slot)))].slice(0, ALTERNATIVES);
     });
   }
 
-  /** The first free slots in the order of start and practitioner. Reads a few days at a time until there are enough. */
-  async find(tx: EntityManager, search: SlotSearch, now: number): Promise<Slot[]> {
-    const { service, lanes, limit } = search;
+  /**
+   * The first free slots in the order of start and practitioner. Reads a few days at a time until there are enough.
+   * @param saw is told of everything that was read
+   */
+  async find(
+    tx: EntityManager,
+    search: SlotSearch,
+    now: number,
+    saw: (tag: string) => void = () => undefined,
+  ): Promise<Slot[]> {
+    const { service, segments, limit } = search;
     const bookable = bookingWindow(service, now);
     const from = Math.max(search.window.start, bookable.start);
     const to = Math.min(search.window.end, bookable.end + 1);
     const found: Slot[] = [];
-    for (let start = from, days = 2; lanes.length > 0 && start < to && found.length < limit; days *= 2) {
+    // Who has to come for every part cannot be had where nobody serves one of them.
+    if (segments.some((segment) => segment.lanes.length === 0)) return found;
+    for (let start = from, days = 2; start < to && found.length < limit; days *= 2) {
       const window = { start, end: Math.min(to, start + days * DAY) };
-      found.push(...(await this.findWithin(tx, search, window)));
+      found.push(...(await this.findWithin(tx, search, window, limit - found.length, saw)));
       start = window.end;
     }
     return found.slice(0, limit);
@@ -144,24 +174,65 @@ export class SlotsService {
 
   private async findWithin(
     tx: EntityManager,
-    { service, lanes, mode, locationId }: SlotSearch,
+    { service, segments, mode, locationId }: SlotSearch,
     window: Interval,
+    limit: number,
+    saw: (tag: string) => void,
   ): Promise<Slot[]> {
+    const visit = visitOf(service, segments, mode);
     const reach = {
-      start: spanOf(service, window.start).buffered.start,
-      end: spanOf(service, window.end).buffered.end,
+      start: reachesOf(visit, window.start)[0]!.start,
+      end: Math.max(...reachesOf(visit, window.end).map((each) => each.end)),
     };
+    const lanes = lanesOf(segments);
     const days = await this.daysOf(tx, lanes, reach);
-    const starts = lanes.flatMap((lane) =>
-      freeStarts(
-        days.get(lane.scheduleId) ?? [],
-        service,
-        window,
-        (interval) => locationId === undefined || (interval.locationId ?? lane.locationId) === locationId,
-      ).map((at) => ({ at, lane })),
+    for (const day of [...days.values()].flat()) saw(day.tag);
+    const accepts = (lane: ResourceLane) => (interval: { locationId: string | null }) =>
+      locationId === undefined || (interval.locationId ?? lane.locationId) === locationId;
+    if (service.composite) {
+      const timing = {
+        ...service,
+        bufferBeforeMinutes: 0,
+        bufferAfterMinutes: 0,
+        durationMinutes: segments[0]!.durationMinutes,
+        slotIntervalMinutes: service.slotIntervalMinutes ?? service.durationMinutes,
+      };
+      const starts = segments[0]!.lanes.flatMap((lane) =>
+        freeStarts(days.get(lane.scheduleId) ?? [], timing, window, accepts(lane), mode),
+      );
+      return visitsAt(
+        [...new Set(starts)].sort((a, b) => a - b),
+        visit,
+        days,
+        limit,
+      );
+    }
+    const starts = segments[0]!.lanes.flatMap((lane) =>
+      freeStarts(days.get(lane.scheduleId) ?? [], service, window, accepts(lane), mode).map((at) => ({ at, lane })),
     );
-    starts.sort((a, b) => a.at - b.at || (a.lane.practitionerId < b.lane.practitionerId ? -1 : 1));
-    return starts.map(({ at, lane }) => showSlot(service, lane, mode, at));
+    if (!mayShare(service.capacity, days)) {
+      starts.sort((a, b) => a.at - b.at || (a.lane.practitionerId! < b.lane.practitionerId! ? -1 : 1));
+      return starts.slice(0, limit).map(({ at, lane }) => showSlot([alone(service, lane, at)], mode, 1));
+    }
+    const ids = lanes.map((lane) => lane.scheduleId);
+    const sessions = await this.sessions.of(tx, service.id, ids, window);
+    saw(JSON.stringify(sessions));
+    const seen = withSessions(days, sessions);
+    // A session that has begun to fill is offered, too, while seats are left, on the grid or not.
+    const known = new Set(starts.map(({ at, lane }) => `${at}/${lane.scheduleId}`));
+    for (const { start: at, scheduleId } of sessions) {
+      const lane = segments[0]!.lanes.find((each) => each.scheduleId === scheduleId)!;
+      if (known.has(`${at}/${scheduleId}`) || !accepts(lane)({ locationId: null })) continue;
+      known.add(`${at}/${scheduleId}`);
+      starts.push({ at, lane });
+    }
+    starts.sort((a, b) => a.at - b.at || (a.lane.practitionerId! < b.lane.practitionerId! ? -1 : 1));
+    return starts.flatMap(({ at, lane }) => {
+      const part = alone(service, lane, at);
+      const decision = decideClaim(seen.get(lane.scheduleId) ?? [], part.span, visit);
+      if (!decision.ok) return [];
+      return [showSlot([part], mode, decision.capacity - (decision.session?.seated ?? 0))];
+    });
   }
 
   /** The days of the lanes that an interval touches: rows where there are some, else planned from the rules. */
@@ -177,7 +248,15 @@ export class SlotsService {
     const present = new Set(rows.map(keyOf));
     const result = new Map<string, SeenDay[]>();
     for (const row of rows)
-      result.set(row.scheduleId, [...(result.get(row.scheduleId) ?? []), { ...row, current: !row.reopened }]);
+      result.set(row.scheduleId, [
+        ...(result.get(row.scheduleId) ?? []),
+        {
+          ...row,
+          guarded: !row.reopened && row.places === 1 && row.published?.length === 0,
+          // What holds occupied whose time is over is free by the clock alone.
+          tag: JSON.stringify([row.scheduleId, row.day, row.version, row.reopened ? row.taken : 0]),
+        },
+      ]);
     const missing = expected
       .map(({ lane, days }) => ({
         id: lane.scheduleId,
@@ -191,7 +270,13 @@ export class SlotsService {
       );
       const rules = await this.schedules.rulesOf(tx, schedules, reach.start - 2 * DAY);
       for (const { id, days } of missing) {
-        const planned = planDays(rules.get(id)!, days).map((plan) => ({ ...plan, taken: [], current: false }));
+        const { version } = schedules.find((each) => each.id === id)!;
+        const planned = planDays(rules.get(id)!, days).map((plan) => ({
+          ...plan,
+          taken: [],
+          guarded: false,
+          tag: JSON.stringify([id, plan.day, 'rules', version]),
+        }));
         result.set(id, [...(result.get(id) ?? []), ...planned]);
       }
     }
@@ -199,22 +284,74 @@ export class SlotsService {
   }
 }
 
-/** Whether this release can book the service. */
-export const isBookable = (service: BookableService): boolean => !service.composite && service.capacity === 1;
+/** A service as the visit that it takes, with those who can serve it. */
+export const visitOf = (service: BookableService, segments: readonly VisitSegment[], mode: string): Visit => ({
+  segments,
+  mode,
+  capacity: service.capacity,
+  bufferBeforeMinutes: service.bufferBeforeMinutes,
+  bufferAfterMinutes: service.bufferAfterMinutes,
+});
+
+/** Every lane of a visit once. */
+export const lanesOf = (segments: readonly VisitSegment[]): ResourceLane[] => [
+  ...new Map(segments.flatMap((segment) => segment.lanes).map((lane) => [lane.scheduleId, lane])).values(),
+];
+
+/** The visits that can begin at these instants: one for each practitioner that they can begin with. */
+function visitsAt(
+  starts: readonly number[],
+  visit: Visit,
+  days: ReadonlyMap<string, SeenDay[]>,
+  limit: number,
+): Slot[] {
+  const lead = visit.segments.findIndex((segment) => segment.lanes.some((lane) => lane.practitionerId !== null));
+  const found: Slot[] = [];
+  for (const at of starts) {
+    if (found.length >= limit) break;
+    if (!planVisit(visit, at, days).ok) continue;
+    const leaders = lead < 0 ? [undefined] : [...visit.segments[lead]!.lanes];
+    leaders.sort((a, b) => (a!.practitionerId! < b!.practitionerId! ? -1 : 1));
+    for (const leader of leaders) {
+      const segments = visit.segments.map((segment, index) =>
+        leader && index === lead ? { ...segment, lanes: [leader] } : segment,
+      );
+      const plan = planVisit({ ...visit, segments }, at, days);
+      if (plan.ok) found.push(showSlot(plan.parts, visit.mode, 1));
+    }
+  }
+  return found;
+}
 
 const identity = (slot: Slot): string => `${slot.startsAt}/${slot.practitionerId}`;
 
-function showSlot(service: BookableService, lane: PractitionerLane, mode: string, at: number): Slot {
-  const { core } = spanOf(service, at);
-  const [startsAt, endsAt] = [showInstant(core.start), showInstant(core.end)];
-  const { practitionerId, scheduleId } = lane;
+const alone = (service: BookableService, lane: ResourceLane, at: number) => ({
+  name: null,
+  lane,
+  span: spanOf(service, at),
+});
+
+function showSlot(parts: ReadonlyArray<Pick<Part, 'name' | 'lane' | 'span'>>, mode: string, remaining: number): Slot {
+  const lead = parts.find(({ lane }) => lane.practitionerId !== null) ?? parts[0]!;
   return {
-    startsAt,
-    endsAt,
-    practitionerId,
-    scheduleId,
+    startsAt: showInstant(Math.min(...parts.map(({ span }) => span.core.start))),
+    endsAt: showInstant(Math.max(...parts.map(({ span }) => span.core.end))),
+    practitionerId: lead.lane.practitionerId,
+    scheduleId: lead.lane.scheduleId,
     mode,
-    remaining: 1,
-    segments: [{ name: null, scheduleId, practitionerId, startsAt, endsAt }],
+    remaining,
+    segments: parts.map(({ name, lane: { scheduleId, practitionerId, roomId }, span: { core } }) => ({
+      name,
+      scheduleId,
+      ...(practitionerId === null ? { roomId: roomId! } : { practitionerId }),
+      startsAt: showInstant(core.start),
+      endsAt: showInstant(core.end),
+    })),
   };
 }
+
+/** RFC 9110, 13.1.2: entity tags are compared weakly here. */
+const matches = (ifNoneMatch: string | undefined, etag: string): boolean =>
+  ifNoneMatch !== undefined &&
+  (ifNoneMatch.trim() === '*' ||
+    ifNoneMatch.split(',').some((each) => each.trim().replace(/^W\//, '') === etag.replace(/^W\//, '')));

@@ -95,6 +95,10 @@ class SegmentDto {
   durationMinutes: number;
   @Whole({ min: 0, max: 1440, optional: true })
   gapAfterMinutes?: number;
+  @Whole({ min: 0, max: 1440, optional: true, description: 'How much longer than the gap the pause may be' })
+  maxWaitMinutes?: number;
+  @Flag({ optional: true, description: 'Begins together with the segment before it, at its side' })
+  startsWithPrevious?: boolean;
   @Ids({ optional: true })
   practitionerIds?: string[];
   @Ids({ optional: true })

@@ -145,6 +145,12 @@ export class ServiceSegment {
   durationMinutes: number;
   @Column('integer')
   gapAfterMinutes: number;
+  /** How much longer than the gap the pause may be. */
+  @Column('integer')
+  maxWaitMinutes: number;
+  /** Begins together with the segment before it. */
+  @Column('boolean')
+  startsWithPrevious: boolean;
 }
 
 /** Who, or which room, can serve a segment. */

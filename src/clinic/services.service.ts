@@ -12,6 +12,8 @@ export interface SegmentFields {
   name: string;
   durationMinutes: number;
   gapAfterMinutes?: number;
+  maxWaitMinutes?: number;
+  startsWithPrevious?: boolean;
   practitionerIds?: string[];
   roomIds?: string[];
 }
@@ -142,13 +144,11 @@ export class ServicesService {
       .withRepository(this.offering)
       .insert(service.practitionerIds.map((practitionerId) => ({ organizationId, serviceId, practitionerId })));
     await tx.withRepository(this.segments).insert(
-      service.segments.map(({ name, durationMinutes, gapAfterMinutes }, position) => ({
+      service.segments.map(({ practitionerIds: _, roomIds: __, ...segment }, position) => ({
         organizationId,
         serviceId,
         position,
-        name,
-        durationMinutes,
-        gapAfterMinutes,
+        ...segment,
       })),
     );
     await tx.withRepository(this.segmentResources).insert(
@@ -175,12 +175,14 @@ export class ServicesService {
       practitionerIds: offering.filter((each) => each.serviceId === service.id).map((each) => each.practitionerId),
       segments: segments
         .filter((segment) => segment.serviceId === service.id)
-        .map(({ position, name, durationMinutes, gapAfterMinutes }) => {
+        .map(({ position, name, durationMinutes, gapAfterMinutes, maxWaitMinutes, startsWithPrevious }) => {
           const own = resources.filter((each) => each.serviceId === service.id && each.position === position);
           return {
             name,
             durationMinutes,
             gapAfterMinutes,
+            maxWaitMinutes,
+            startsWithPrevious,
             practitionerIds: own.flatMap((each) => each.practitionerId ?? []),
             roomIds: own.flatMap((each) => each.roomId ?? []),
           };
@@ -193,18 +195,23 @@ const complete = (segment: SegmentFields): Required<SegmentFields> => ({
   name: segment.name,
   durationMinutes: segment.durationMinutes,
   gapAfterMinutes: segment.gapAfterMinutes ?? 0,
+  maxWaitMinutes: segment.maxWaitMinutes ?? 0,
+  startsWithPrevious: segment.startsWithPrevious ?? false,
   practitionerIds: segment.practitionerIds ?? [],
   roomIds: segment.roomIds ?? [],
 });
 
-/** From the start of the first segment to the end of the last. */
-const lengthOf = (segments: Required<SegmentFields>[]): number | undefined =>
-  segments.length === 0
-    ? undefined
-    : segments.reduce(
-        (sum, each, index) => sum + each.durationMinutes + (index < segments.length - 1 ? each.gapAfterMinutes : 0),
-        0,
-      );
+/** From the start of the first segment to the end of the last, without any waiting; segments can run side by side. */
+function lengthOf(segments: Required<SegmentFields>[]): number | undefined {
+  if (segments.length === 0) return undefined;
+  let [start, next, end] = [0, 0, 0];
+  segments.forEach(({ durationMinutes, gapAfterMinutes, startsWithPrevious }, index) => {
+    if (index > 0 && !startsWithPrevious) start = next;
+    next = Math.max(startsWithPrevious ? next : 0, start + durationMinutes + gapAfterMinutes);
+    end = Math.max(end, start + durationMinutes);
+  });
+  return end;
+}
 
 type Columns = Omit<Service, 'id' | 'organizationId' | 'version' | 'createdAt' | 'updatedAt' | 'deletedAt'>;
 
@@ -251,6 +258,13 @@ function check(service: FullService, partsGiven: boolean): void {
       });
     }
   });
+  if (service.segments[0]?.startsWithPrevious)
+    errors.push({ pointer: '/segments/0/startsWithPrevious', detail: 'there is no segment before the first' });
+  if (service.segments.length > 0 && service.capacity > 1)
+    errors.push({ pointer: '/capacity', detail: 'a service with segments is for one patient at a time' });
+  const waits = service.segments.slice(0, -1).reduce((sum, each) => sum + each.maxWaitMinutes, 0);
+  if (service.segments.length > 0 && service.durationMinutes + waits > 1440)
+    errors.push({ pointer: '/segments', detail: 'must end within 24 hours, the longest waiting included' });
   const length = lengthOf(service.segments);
   if (service.durationMinutes === 0) errors.push({ pointer: '/durationMinutes', detail: 'is required' });
   if (length !== undefined && length !== service.durationMinutes) {

@@ -27,6 +27,7 @@ const SERVICES = [
     paymentRequired: true,
     price: { amount: 9000, currency: 'EUR' },
   },
+  { key: 'group', name: 'Group session', durationMinutes: 60, capacity: 10 },
 ];
 const ROOMS = ['Room 1', 'Room 2', 'Imaging'];
 
@@ -80,6 +81,19 @@ export class DemoService {
         const { id } = await this.services.insert(tx, organizationId, { ...fields, practitionerIds });
         services.push({ id, key, name });
       }
+      // Blood is taken, then there is a scan, and when the results are there somebody talks them over.
+      const ids = (some: Array<{ id: string }>) => some.map((each) => each.id);
+      const name = 'Check-up visit';
+      const visit = await this.services.insert(tx, organizationId, {
+        name,
+        slotIntervalMinutes: 30,
+        segments: [
+          { name: 'Examination', durationMinutes: 20, practitionerIds: ids(practitioners.slice(0, 3)) },
+          { name: 'Imaging', durationMinutes: 30, gapAfterMinutes: 15, roomIds: ids(rooms.slice(2)) },
+          { name: 'Consultation', durationMinutes: 15, practitionerIds: ids(practitioners.slice(3, 6)) },
+        ],
+      });
+      services.push({ id: visit.id, key: 'visit', name });
       const locations = [main, branch].map(({ id, name }) => ({ id, name }));
       return { ...first, timeZone: ZONE, locations, practitioners, rooms, services };
     });

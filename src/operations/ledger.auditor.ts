@@ -1,5 +1,13 @@
 import type { EntityManager } from 'typeorm';
-import { type ExceptionSpan, planDays, type ScheduleRules, storedGrid, type WeeklyHours } from '../availability';
+import {
+  type ExceptionSpan,
+  planDays,
+  type Published,
+  type ScheduleRules,
+  storedGrid,
+  storedPublished,
+  type WeeklyHours,
+} from '../availability';
 import { type Database, type Interval, Log, openDatabase, union } from '../platform';
 
 /** Something in the data that must not be. */
@@ -38,6 +46,7 @@ export function audit(database: Database, scope: AuditScope = {}): Promise<Findi
       ...(await overlaps(tx, filter)),
       ...(await strayClaims(tx, filter)),
       ...(await differentEnds(tx, filter)),
+      ...(await sessionsOffTheirClaims(tx, filter)),
       ...(await brokenHistory(tx, filter)),
     ];
   });
@@ -63,13 +72,17 @@ async function driftedDays(tx: EntityManager, filter: unknown[]): Promise<Findin
       open: Interval[];
       taken: Interval[];
       grid: unknown;
-      due: Interval[];
+      places: number;
+      published: unknown;
+      claimed: Interval[];
     }>
   >(
-    `SELECT d.schedule_id, d.day, d.covers, d.open, d.taken, d.grid, coalesce((
-       SELECT range_agg(tstzrange(greatest(c.starts_at, lower(d.covers)), least(c.ends_at, upper(d.covers)))) FROM claim c
+    `SELECT d.schedule_id, d.day, d.covers, d.open, d.taken, d.grid, d.places, d.published, (
+       SELECT coalesce(jsonb_agg(jsonb_build_object(
+         'start', extract(epoch FROM greatest(c.starts_at, lower(d.covers))) * 1000,
+         'end', extract(epoch FROM least(c.ends_at, upper(d.covers))) * 1000)), '[]') FROM claim c
        WHERE c.schedule_id = d.schedule_id AND c.starts_at < upper(d.covers) AND c.ends_at > lower(d.covers)
-         AND c.starts_at > lower(d.covers) - interval '72 hours'), '{}') AS due
+         AND c.starts_at > lower(d.covers) - interval '72 hours') AS claimed
      FROM schedule_day d WHERE ${IN_SCOPE} AND upper(d.covers) > now() - interval '1 day'`,
     filter,
   );
@@ -89,15 +102,29 @@ async function driftedDays(tx: EntityManager, filter: unknown[]): Promise<Findin
     };
     compare('covers', row.covers, [plan!.covers]);
     compare('open', union(row.open), plan!.open);
-    compare('taken', union(row.taken), union(row.due));
+    compare('taken', union(row.taken), occupiedBy(row.claimed, row.places));
     compare('grid', row.grid, storedGrid(plan!.grid));
+    compare('places', row.places, rules.get(row.schedule_id)!.places);
+    compare('published', row.published, storedPublished(plan!.published));
   }
   return findings;
 }
 
+/** When as many of these overlap as there are places. */
+function occupiedBy(claimed: readonly Interval[], places: number): Interval[] {
+  const edges = [...new Set(claimed.flatMap(({ start, end }) => [start, end]))].sort((a, b) => a - b);
+  return union(
+    edges.slice(1).flatMap((end, index) => {
+      const start = edges[index]!;
+      const count = claimed.filter((each) => each.start <= start && end <= each.end).length;
+      return count >= places ? [{ start, end }] : [];
+    }),
+  );
+}
+
 async function rulesOf(tx: EntityManager, scheduleIds: string[]): Promise<Map<string, ScheduleRules>> {
-  const schedules = await tx.query<Array<{ id: string; time_zone: string }>>(
-    'SELECT id, time_zone FROM schedule WHERE id = ANY($1)',
+  const schedules = await tx.query<Array<{ id: string; time_zone: string; places: number }>>(
+    'SELECT id, time_zone, places FROM schedule WHERE id = ANY($1)',
     [scheduleIds],
   );
   const hours = await tx.query<Array<WeeklyHours & { scheduleId: string }>>(
@@ -114,11 +141,28 @@ async function rulesOf(tx: EntityManager, scheduleIds: string[]): Promise<Map<st
        AND EXISTS (SELECT 1 FROM schedule s WHERE s.id = e.schedule_id AND s.active)`,
     [scheduleIds],
   );
+  const published = await tx.query<
+    Array<Omit<Published, 'start' | 'end'> & { scheduleId: string; starts_at: Date; ends_at: Date }>
+  >(
+    `SELECT schedule_id AS "scheduleId", starts_at, ends_at, mode, capacity FROM published_slot p
+     WHERE schedule_id = ANY($1) AND ends_at > now() - interval '4 days'
+       AND EXISTS (SELECT 1 FROM schedule s WHERE s.id = p.schedule_id AND s.active) ORDER BY starts_at`,
+    [scheduleIds],
+  );
   return new Map(
-    schedules.map(({ id, time_zone: timeZone }) => [
+    schedules.map(({ id, time_zone: timeZone, places }) => [
       id,
       {
         timeZone,
+        places,
+        published: published
+          .filter((each) => each.scheduleId === id)
+          .map(({ starts_at: start, ends_at: end, mode, capacity }) => ({
+            start: start.getTime(),
+            end: end.getTime(),
+            mode,
+            capacity,
+          })),
         hours: hours.filter((each) => each.scheduleId === id),
         exceptions: exceptions
           .filter((each) => each.scheduleId === id)
@@ -143,19 +187,29 @@ async function overlaps(tx: EntityManager, filter: unknown[]): Promise<Finding[]
   }));
 }
 
+/** Who occupies what: a session stands for everybody who has a seat in it. */
+const OCCUPANTS = `
+  occupant AS (
+    SELECT c.organization_id, c.schedule_id, c.core_starts_at, c.core_ends_at, c.shared,
+           coalesce(a.holder, c.holder) AS appointment_id, CASE WHEN c.shared THEN a.expires_at ELSE c.expires_at END AS expires_at,
+           c.shared AND a.holder IS NULL AS empty
+    FROM claim c LEFT JOIN attendance a ON c.shared AND a.organization_id = c.organization_id AND a.session_id = c.holder
+    WHERE ($1::uuid IS NULL OR c.organization_id = $1) AND ($2::uuid[] IS NULL OR c.schedule_id = ANY($2))
+  )`;
+
 async function strayClaims(tx: EntityManager, filter: unknown[]): Promise<Finding[]> {
   const orphans = await tx.query<Array<{ holder: string }>>(
-    `SELECT holder FROM claim c WHERE ${IN_SCOPE} AND NOT EXISTS (
-       SELECT 1 FROM appointment a WHERE a.organization_id = c.organization_id AND a.id = c.holder
+    `WITH ${OCCUPANTS} SELECT appointment_id AS holder FROM occupant o WHERE empty OR NOT EXISTS (
+       SELECT 1 FROM appointment a WHERE a.organization_id = o.organization_id AND a.id = o.appointment_id
          AND a.status IN ('held', 'pending', 'confirmed', 'checked_in'))`,
     filter,
   );
   const unclaimed = await tx.query<Array<{ id: string }>>(
-    `SELECT a.id FROM appointment a JOIN appointment_segment s ON s.organization_id = a.organization_id AND s.appointment_id = a.id
+    `WITH ${OCCUPANTS} SELECT DISTINCT a.id FROM appointment a JOIN appointment_segment s ON s.organization_id = a.organization_id AND s.appointment_id = a.id
      WHERE ($1::uuid IS NULL OR a.organization_id = $1) AND ($2::uuid[] IS NULL OR s.schedule_id = ANY($2))
        AND a.status IN ('held', 'pending', 'confirmed', 'checked_in') AND (a.expires_at IS NULL OR a.expires_at > now())
-       AND NOT EXISTS (SELECT 1 FROM claim c WHERE c.holder = a.id AND c.schedule_id = s.schedule_id
-                         AND c.core_starts_at <= s.starts_at AND c.core_ends_at >= s.ends_at)`,
+       AND NOT EXISTS (SELECT 1 FROM occupant o WHERE o.appointment_id = a.id AND o.schedule_id = s.schedule_id
+                         AND o.core_starts_at <= s.starts_at AND o.core_ends_at >= s.ends_at)`,
     filter,
   );
   return [
@@ -172,13 +226,12 @@ async function strayClaims(tx: EntityManager, filter: unknown[]): Promise<Findin
   ];
 }
 
-/** A claim that ends at another time than its appointment would block, or let go, at the wrong moment. */
+/** A claim or seat that ends at another time than its appointment would block, or let go, at the wrong moment. */
 async function differentEnds(tx: EntityManager, filter: unknown[]): Promise<Finding[]> {
   const rows = await tx.query<Array<{ id: string; claimed: Date | null; stored: Date | null }>>(
-    `SELECT a.id, c.expires_at AS claimed, a.expires_at AS stored
-     FROM claim c JOIN appointment a ON a.organization_id = c.organization_id AND a.id = c.holder
-     WHERE ($1::uuid IS NULL OR c.organization_id = $1) AND ($2::uuid[] IS NULL OR c.schedule_id = ANY($2))
-       AND c.expires_at IS DISTINCT FROM a.expires_at`,
+    `WITH ${OCCUPANTS} SELECT a.id, o.expires_at AS claimed, a.expires_at AS stored
+     FROM occupant o JOIN appointment a ON a.organization_id = o.organization_id AND a.id = o.appointment_id
+     WHERE o.expires_at IS DISTINCT FROM a.expires_at`,
     filter,
   );
   return rows.map(({ id, claimed, stored }) => ({
@@ -186,6 +239,21 @@ async function differentEnds(tx: EntityManager, filter: unknown[]): Promise<Find
     subject: id,
     detail: `its claim ends ${claimed?.toISOString() ?? 'never'}, it says ${stored?.toISOString() ?? 'never'}`,
   }));
+}
+
+/** A session with a claim that ends too early would be given away with people in it; one without a claim is nowhere. */
+async function sessionsOffTheirClaims(tx: EntityManager, filter: unknown[]): Promise<Finding[]> {
+  const rows = await tx.query<Array<{ id: string; detail: string }>>(
+    `SELECT s.id, CASE WHEN c.holder IS NULL THEN 'has no claim' ELSE 'its claim does not end with its last seat' END AS detail
+     FROM group_session s LEFT JOIN claim c ON c.organization_id = s.organization_id AND c.holder = s.id AND c.shared
+       AND c.schedule_id = s.schedule_id AND c.core_starts_at = s.starts_at AND c.core_ends_at = s.ends_at
+     LEFT JOIN LATERAL (SELECT CASE WHEN bool_or(expires_at IS NULL) THEN NULL ELSE max(expires_at) END AS until
+       FROM attendance a WHERE a.organization_id = s.organization_id AND a.session_id = s.id) last ON true
+     WHERE ($1::uuid IS NULL OR s.organization_id = $1) AND ($2::uuid[] IS NULL OR s.schedule_id = ANY($2))
+       AND (c.holder IS NULL OR c.expires_at IS DISTINCT FROM last.until)`,
+    filter,
+  );
+  return rows.map(({ id, detail }) => ({ check: 'session', subject: id, detail }));
 }
 
 /** A history is whole, or what was pruned of it, long after the appointment, is a beginning. */

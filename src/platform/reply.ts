@@ -5,7 +5,7 @@ import { type Observable, map } from 'rxjs';
 /** What a service answers to a request that changes something: the body with what belongs into status line and headers. */
 export class Reply<T = unknown> {
   constructor(
-    readonly status: 200 | 201 | 202 | 204,
+    readonly status: 200 | 201 | 202 | 204 | 304,
     readonly body: T,
     readonly headers: { location?: string; etag?: string } = {},
     /** The stored answer, byte for byte, when an Idempotency-Key is replayed or was just stored. */
@@ -38,7 +38,7 @@ export class ReplyInterceptor implements NestInterceptor {
         response.status(result.status);
         if (result.headers.location) response.header('Location', result.headers.location);
         if (result.headers.etag) response.header('ETag', result.headers.etag);
-        if (result.status === 204) return undefined;
+        if (result.status === 204 || result.status === 304) return undefined;
         if (!result.stored) return (result as Reply).body;
         if (result.stored.replayed) response.header('Idempotency-Replayed', 'true');
         response.header('Content-Type', 'application/json; charset=utf-8');

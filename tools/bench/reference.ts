@@ -88,6 +88,8 @@ async function book(body: Booking): Promise<boolean> {
           startsAt: start,
           endsAt: end,
           appointmentStartsAt: start,
+          timeZone: 'UTC',
+          localStartsAt: start.toISOString().slice(0, -1),
         },
       ],
       actor: organizationId!,
