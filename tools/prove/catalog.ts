@@ -25,6 +25,8 @@ export interface Service {
   holdMinutes: number;
   /** How many share one session. */
   capacity: number;
+  /** How many share a published slot that it is booked in; all its bookings are in such slots then. */
+  publishedSeats?: number;
   /** Of a composite: those that any of its segments lists. */
   practitioners: Practitioner[];
   /** Of a composite, in their order. */
@@ -69,27 +71,29 @@ export const timeOf = (service: Service, startsAt: number): Time => ({
   until: startsAt + (service.durationMinutes + service.bufferAfterMinutes) * MINUTE,
 });
 
-/** What a composite occupies: each run of consecutive segments on one schedule, with the buffers around the run. */
+/**
+ * What a composite occupies: the time of each segment, with the buffers around each schedule's run of segments that have
+ * nothing else of the appointment between them.
+ */
 export function runsOf(service: Service, segments: readonly SegmentPlace[]): Run[] {
-  const runs: Run[] = [];
-  let last: Run | undefined;
-  for (const [index, { resourceId, startsAt }] of segments.entries()) {
-    const until = startsAt + (service.segments?.[index]?.durationMinutes ?? service.durationMinutes) * MINUTE;
-    if (last?.resourceId === resourceId) {
-      last.time.from = Math.min(last.time.from, startsAt);
-      last.time.until = Math.max(last.time.until, until);
-    } else {
-      last = { resourceId, time: { from: startsAt, until } };
-      runs.push(last);
-    }
-  }
-  return runs.map(({ resourceId, time }) => ({
+  const cores = segments.map(({ resourceId, startsAt }, index) => ({
     resourceId,
-    time: {
-      from: time.from - service.bufferBeforeMinutes * MINUTE,
-      until: time.until + service.bufferAfterMinutes * MINUTE,
-    },
+    time: { from: startsAt, until: startsAt + service.segments![index]!.durationMinutes * MINUTE },
   }));
+  const between = (a: Run, b: Run) =>
+    cores.some((one) => one !== a && one !== b && one.time.from >= a.time.until && one.time.until <= b.time.from);
+  return cores.map((core) => {
+    const own = cores.filter((one) => one.resourceId === core.resourceId);
+    const before = own.findLast((one) => one.time.until <= core.time.from);
+    const after = own.find((one) => one.time.from >= core.time.until);
+    return {
+      resourceId: core.resourceId,
+      time: {
+        from: core.time.from - (before && !between(before, core) ? 0 : service.bufferBeforeMinutes * MINUTE),
+        until: core.time.until + (after && !between(core, after) ? 0 : service.bufferAfterMinutes * MINUTE),
+      },
+    };
+  });
 }
 
 /** What a booking is about, without buffers: what has to be open. */
@@ -117,4 +121,15 @@ export function plainStarts({ segments = [] }: Service, startsAt: number): numbe
     next = Math.max(next, stage + (segment.durationMinutes + segment.gapAfterMinutes) * MINUTE);
     return stage;
   });
+}
+
+/** From the start of the first to the end of the last, where nobody waits. */
+export function shortestLength(segments: readonly SegmentRule[]): number {
+  let [stage, next, end] = [0, 0, 0];
+  for (const [index, segment] of segments.entries()) {
+    if (index > 0 && !segment.startsWithPrevious) stage = next;
+    next = Math.max(next, stage + segment.durationMinutes + segment.gapAfterMinutes);
+    end = Math.max(end, stage + segment.durationMinutes);
+  }
+  return end;
 }

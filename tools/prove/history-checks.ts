@@ -1,4 +1,4 @@
-import { coresOf, plainStarts, runsOf, type Service } from './catalog';
+import { coresOf, plainStarts, type Service } from './catalog';
 import type { Booking, Change, History, Invocation, Place, SegmentPlace, Span, Wish } from './history';
 import { type Life, livesOf, outcomeOf, placeOf, type Stay, staysAt } from './lives';
 
@@ -50,8 +50,7 @@ export function checkHistory(history: History): { made: number; findings: Findin
     const life = byId.get(change.appointmentId);
     if (change.outcome !== 'refused' || !life) continue;
     const others = (lives.get(life.round) ?? []).filter((other) => other !== life);
-    if (change.code === 'slot_taken')
-      check(HISTORY_CHECKS.refusedForNothing, movedForNothing(change, life, others, history));
+    if (change.code === 'slot_taken') check(HISTORY_CHECKS.refusedForNothing, movedForNothing(change, life, others));
     if (change.code === 'hold_expired')
       check(HISTORY_CHECKS.expiredForNothing, expiredForNothing(change, life, others, history));
     if (change.code === 'invalid_transition') check(HISTORY_CHECKS.refusedStatus, wrongStatus(change, life));
@@ -149,7 +148,7 @@ function closedTimes(history: History, lives: Map<string, Life>): { closed: stri
 function refusedForNothing(refusal: Booking, lives: Life[], history: History): string[] {
   const { wish } = refusal;
   const { service, startsAt } = wish;
-  const isFull = fullness(history, wish, refusal, lives);
+  const isFull = fullness(wish, refusal, lives);
   if (service.segments) {
     const free = freeSegments(wish, wish, isFull);
     return free ? [`${show(startsAt)} was refused as taken, but nobody held ${showSegments(free)}`] : [];
@@ -164,10 +163,10 @@ function refusedForNothing(refusal: Booking, lives: Life[], history: History): s
   return [`${show(startsAt)} was refused as taken, but nobody held ${names}`];
 }
 
-function movedForNothing(refusal: Change, { wish, steps }: Life, others: Life[], history: History): string[] {
+function movedForNothing(refusal: Change, { wish, steps }: Life, others: Life[]): string[] {
   const { appointmentId, target } = refusal;
   if (!target) return [`${appointmentId}: ${refusal.action} was refused as taken`];
-  const isFull = fullness(history, wish, refusal, others);
+  const isFull = fullness(wish, refusal, others);
   const said = `${appointmentId} was not moved to ${show(target.startsAt)} as it is taken, but nobody else held it`;
   if (wish.service.segments) return freeSegments(wish, target, isFull) ? [said] : [];
   // Without a wish for another practitioner it is the one that it had, whenever that was.
@@ -180,7 +179,7 @@ function expiredForNothing(refusal: Change, { wish, steps }: Life, others: Life[
   const [{ lapse } = {}] = steps;
   if (!lapse || refusal.endedAt < lapse.from) return [`${appointmentId} was refused as expired before its end`];
   const held = steps.filter((step) => step.status === 'held');
-  const isFull = fullness(history, wish, refusal, others);
+  const isFull = fullness(wish, refusal, others);
   const mayBeClosed = closedness(history, wish, refusal);
   return held.some(({ place }) => isFull(place) || mayBeClosed(place))
     ? []
@@ -188,14 +187,14 @@ function expiredForNothing(refusal: Change, { wish, steps }: Life, others: Life[
 }
 
 /** Whether others may have had all the room there is somewhere in a place, while the request was refused. */
-function fullness(history: History, wish: Wish, refusal: Invocation, others: Life[]): (place: Place) => boolean {
+function fullness(wish: Wish, refusal: Invocation, others: Life[]): (place: Place) => boolean {
   const stays = others.flatMap((life) =>
     life.stays
       .filter(({ possible }) => possible.from <= refusal.endedAt && refusal.startedAt <= possible.until)
       .map((stay) => ({ life, ...stay })),
   );
   return (place) =>
-    staysAt(history, wish, place).some(({ resourceId, time, session, seats, places }) => {
+    staysAt(wish, place).some(({ resourceId, time, session, seats, places }) => {
       const meeting = stays.filter((stay) => (stay.resourceId ?? resourceId) === resourceId && meet(stay.time, time));
       if (seats > 1 && livesIn(meeting, session) >= seats) return true;
       const rest = meeting.filter((stay) => stay.session !== session);
@@ -235,9 +234,9 @@ function freeSegments(wish: Wish, wanted: Place, isFull: (place: Place) => boole
 }
 
 function overlapsItself(service: Service, segments: SegmentPlace[]): boolean {
-  const runs = runsOf(service, segments);
-  return runs.some((run, index) =>
-    runs.slice(index + 1).some((other) => other.resourceId === run.resourceId && meet(other.time, run.time)),
+  const cores = coresOf(service, { startsAt: segments[0]!.startsAt, segments });
+  return cores.some((core, index) =>
+    cores.slice(index + 1).some((other) => other.resourceId === core.resourceId && meet(other.time, core.time)),
   );
 }
 

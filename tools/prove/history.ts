@@ -103,8 +103,6 @@ export class History {
   readonly bookings: Booking[] = [];
   readonly changes: Change[] = [];
   readonly closures: Closure[] = [];
-  /** How many share a session that starts at a published slot's start, where the slot says so. See {@link seatKey}. */
-  readonly publishedSeats = new Map<string, number>();
 
   get size(): number {
     return this.bookings.length + this.changes.length;
@@ -114,8 +112,5 @@ export class History {
     this.bookings.length = 0;
     this.changes.length = 0;
     this.closures.length = 0;
-    this.publishedSeats.clear();
   }
 }
-
-export const seatKey = (resourceId: string, startsAt: number): string => `${resourceId} ${startsAt}`;

@@ -1,6 +1,6 @@
 import type { AppointmentView } from './client';
 import { resourcesOf, runsOf, type Service, timeOf } from './catalog';
-import { type Action, type Change, type History, type Place, seatKey, type Span, type Wish } from './history';
+import { type Action, type Change, type History, type Place, type Span, type Wish } from './history';
 
 /**
  * What became of every request to book, as far as the record of it tells: the places that the appointment had, when it may
@@ -74,12 +74,12 @@ export function livesOf(history: History): Life[] {
       const appointment = answers[0]!.appointment!;
       const booked = { startedAt, endedAt: Math.min(...answers.map((booking) => booking.endedAt)) };
       const acted = onePerKey(changes.get(id) ?? []);
-      lives.push({ wish, round, appointment, ...lifeOf(history, wish, appointment, booked, acted) });
+      lives.push({ wish, round, appointment, ...lifeOf(wish, appointment, booked, acted) });
     }
     if (made.size > 0) continue;
     const { practitioner, startsAt, segments } = wish;
     const place = { practitionerId: practitioner?.id, startsAt, segments };
-    const stays = staysAt(history, wish, place).map((stay) => ({
+    const stays = staysAt(wish, place).map((stay) => ({
       ...stay,
       possible: { from: startedAt, until: Infinity },
       certain: NEVER,
@@ -107,7 +107,6 @@ export function lapseOf(holdSeconds: number, { startedAt, endedAt }: { startedAt
 }
 
 function lifeOf(
-  history: History,
   wish: Wish,
   appointment: AppointmentView,
   booked: { startedAt: number; endedAt: number },
@@ -145,14 +144,14 @@ function lifeOf(
       from: step.endedAt,
       until: Math.min(step.lapse?.from ?? Infinity, ...tries.map((each) => each.startedAt)),
     };
-    stays.push(...staysAt(history, wish, step.place).map((stay) => ({ ...stay, possible, certain })));
+    stays.push(...staysAt(wish, step.place).map((stay) => ({ ...stay, possible, certain })));
   }
   for (const { action, target, startedAt } of unknown) {
     // A confirm may have kept it wherever it was by then.
     const places = action === 'confirm' ? steps.map((step) => step.place) : target ? [target] : [];
     const possible = { from: startedAt, until: Infinity };
     for (const place of places) {
-      stays.push(...staysAt(history, wish, place).map((stay) => ({ ...stay, possible, certain: NEVER })));
+      stays.push(...staysAt(wish, place).map((stay) => ({ ...stay, possible, certain: NEVER })));
     }
   }
   return { steps, unknown, stays };
@@ -172,11 +171,9 @@ export const placeOf = ({ segments, startsAt }: AppointmentView): Place => ({
 
 /** What a booking occupies, as far as it is known, by its wish or by where it is. */
 export function staysAt(
-  history: Pick<History, 'publishedSeats'>,
-  wish: Wish,
+  { service, requestId }: Pick<Wish, 'service' | 'requestId'>,
   place: Place,
 ): Array<Omit<Stay, 'possible' | 'certain'>> {
-  const { service, requestId } = wish;
   const placesOf = (id: string | undefined) => resourcesOf(service).find((one) => one.id === id)?.places ?? 1;
   const alone = { session: requestId, seats: 1 };
   if (service.segments) {
@@ -189,8 +186,7 @@ export function staysAt(
     return [{ time: timeOf(longest, place.startsAt), ...alone, places: 1 }];
   }
   const { practitionerId, startsAt } = place;
-  const published = practitionerId && history.publishedSeats.get(seatKey(practitionerId, startsAt));
-  const seats = published || service.capacity;
+  const seats = service.publishedSeats ?? service.capacity;
   const session = seats > 1 ? `${service.id} ${startsAt}` : requestId;
   return [
     { resourceId: practitionerId, time: timeOf(service, startsAt), session, seats, places: placesOf(practitionerId) },
