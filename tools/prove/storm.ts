@@ -80,6 +80,7 @@ const SOON_MS = 60_000;
 /** What a storm works with: clients, times and numbers of the test location, the record of what happens, the verdicts. */
 export class StormContext {
   readonly history = new History();
+  private readonly actedOn = new Set<string>();
   private round = 0;
   private lastRefusalAt: number | undefined;
 
@@ -203,6 +204,7 @@ export class StormContext {
       ...(ifMatch === undefined ? {} : { 'if-match': `"${ifMatch}"` }),
       ...(key === undefined ? {} : { 'idempotency-key': key }),
     };
+    this.actedOn.add(id);
     const answer = await client.request('POST', `/v1/appointments/${id}/${action}`, { body, headers, cut });
     const replayed = isReplayed(answer);
     const { outcome, code } = this.count(answer, replayed ? 'replayed' : DONE[action]);
@@ -225,6 +227,11 @@ export class StormContext {
     if (changed) this.expectChanged(change, changed, answer);
     if (code === 'slot_taken' && target) this.expectAlternatives(target, answer);
     return { ...change, answer };
+  }
+
+  /** Whether somebody has begun to act on it, whatever came of that. */
+  isActedOn(appointmentId: string): boolean {
+    return this.actedOn.has(appointmentId);
   }
 
   async cancel(client: Client, appointmentId: string): Promise<Outcome> {
@@ -300,6 +307,7 @@ export class StormContext {
     for (const { check, detail } of [...ofHistory.findings, ...ofState.findings]) this.figures.violation(check, detail);
     await this.world.tidy(this.clients);
     this.history.clear();
+    this.actedOn.clear();
   }
 
   /** Nothing changes by itself any more while it is checked. */
