@@ -125,7 +125,7 @@ export class BookingService {
     const window = decideWindow(service, startsAt, this.clock.now());
     if (!window.ok) throw new Problem(window.reason);
 
-    const seen = await this.visits.look(tx, asked);
+    const seen = await this.visits.look(tx, service, asked);
     const { first, wanted } = this.candidates(asked, seen, attempt);
     const during = timeOf(first);
     const patientId =

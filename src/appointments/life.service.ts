@@ -1,15 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import type { EntityManager } from 'typeorm';
 import { type Call, requireVersion } from '../auth';
-import {
-  type BookableService,
-  type Claim,
-  DayGate,
-  decideWindow,
-  LanesRepository,
-  Ledger,
-  visitOf,
-} from '../availability';
+import { type BookableService, DayGate, decideWindow, LanesRepository, Ledger, visitOf } from '../availability';
 import { OrganizationService, type PatientRules, PatientsService } from '../clinic';
 import { Clock, Idempotency, Metrics, parseInstant, Problem, Reply, showInstant, TryAgain } from '../platform';
 import type { AppointmentSegment, AppointmentStatus } from './appointment.entities';
@@ -108,12 +100,11 @@ export class LifeService {
       // A request that nobody could decide on any more, for it would begin before.
       const over = standing.expiresAt !== null && standing.expiresAt.getTime() <= stored.asOf;
       if (over || (late && stored.startsAt.getTime() <= stored.asOf)) throw expired('The time itself is over.');
-      const claims = await this.ledger.claimsOf(tx, id);
       if (late) {
-        await this.retake(tx, stored, service!, standing, claims);
+        await this.retake(tx, stored, service!, standing);
         // The time would be there, for who pays.
         if (service!.paymentRequired) throw new Problem('payment_required');
-      } else if (!(await this.ledger.keep(tx, id, claims, standing.expiresAt))) {
+      } else if (!(await this.ledger.keep(tx, id, stored.segments.length, standing.expiresAt))) {
         // It ran out while this waited for a lock, and somebody took the time: decide again on that.
         throw new TryAgain('the time of an appointment was over meanwhile');
       }
@@ -128,7 +119,6 @@ export class LifeService {
     before: FullAppointment,
     service: BookableService,
     { expiresAt }: Standing,
-    claims: Claim[],
   ): Promise<void> {
     const { organizationId, id } = before;
     await this.rules.check(tx, service, wishOf(before));
@@ -149,7 +139,8 @@ export class LifeService {
     const asked: Asked = { visit, startsAt: before.startsAt.getTime(), placements };
     const { capacity } = service;
     const claim = { organizationId, serviceId: service.id, capacity, holder: id, expiresAt };
-    const claimed = await this.ledger.claim(tx, reachOf(asked), claim, (locked) => decide(asked, locked), claims);
+    const left = await this.ledger.claimsOf(tx, id);
+    const claimed = await this.ledger.claim(tx, reachOf(asked), claim, (locked) => decide(asked, locked), left);
     if (claimed.ok) return;
     throw expired(claimed.reason === 'taken' ? 'Somebody else has the time by now.' : 'The time is not open any more.');
   }
@@ -209,7 +200,7 @@ export class LifeService {
         mode: seen.mode,
         patientId: seen.patientId,
       });
-      const asked = service && (await this.whereTo(tx, service, seen, startsAt, request));
+      const asked = service && (await this.whereTo(tx, service, seen, startsAt, request).catch(notEligible));
       if (service) await this.rules.lock(tx, service, seen.patientId);
       lost.allowOverlap = service?.allowPatientOverlap;
       const rule = await this.organization.patientRules(tx, call.organizationId);
@@ -221,20 +212,21 @@ export class LifeService {
       requireVersion(call, before.version);
       const decision = decideTransition(before, 'reschedule', before.asOf);
       // What the rules do not allow is told before that the status does not; but what is over needs no practitioner.
+      if (asked instanceof Problem) throw asked;
       if (!service || !asked?.visit.segments.every((segment) => segment.lanes.length > 0)) {
         refuse(decision, 'reschedule');
         throw new Problem(service ? 'practitioner_not_eligible' : 'service_not_bookable');
       }
       const window = decideWindow(service, startsAt, this.clock.now());
       if (!window.ok) throw new Problem(window.reason);
-      if (!decision.ok) await this.requireOpen(tx, asked);
+      if (!decision.ok) await this.requireOpen(tx, service, asked);
       refuse(decision, 'reschedule');
       // Moving away what could not be cancelled any more would be a way round that.
       this.requireCancellable(call, rule, before);
       const { expiresAt: ends, pendingUntil } = before;
       const expiresAt = before.status === 'pending' ? endOfRequest(pendingUntil, startsAt) : ends;
       const own = await this.ledger.claimsOf(tx, id);
-      if (own.length === 0) throw new TryAgain('the time of an appointment was over meanwhile');
+      if (own.length < before.segments.length) throw new TryAgain('the time of an appointment was over meanwhile');
       const { organizationId } = call;
       const claim = { organizationId, serviceId: service.id, capacity: service.capacity, holder: id, expiresAt };
       const wish = wishOf(before);
@@ -337,8 +329,8 @@ export class LifeService {
   }
 
   /** That the rules do not allow a time is told before that the appointment's status does not. */
-  private async requireOpen(tx: EntityManager, asked: Asked): Promise<void> {
-    const decision = decide(asked, await this.visits.look(tx, asked));
+  private async requireOpen(tx: EntityManager, service: BookableService, asked: Asked): Promise<void> {
+    const decision = decide(asked, await this.visits.look(tx, service, asked));
     if (!decision.ok && decision.reason !== 'taken' && decision.reason !== 'day_missing')
       throw problemOf(asked.visit, decision);
   }
@@ -351,6 +343,12 @@ function refuse(decision: TransitionDecision, action: Action): { from: Appointme
       ? `An appointment that has not begun does not allow: ${action}.`
       : `An appointment that is ${decision.from} does not allow: ${action}.`;
   throw new Problem('invalid_transition', detail, { currentStatus: decision.from });
+}
+
+/** What the rules do not allow is told after that the version is old. */
+function notEligible(error: unknown): Problem {
+  if (error instanceof Problem && error.code === 'practitioner_not_eligible') return error;
+  throw error;
 }
 
 const expired = (why: string): Problem => new Problem('hold_expired', `The hold is over. ${why}`);

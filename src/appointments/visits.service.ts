@@ -5,7 +5,6 @@ import {
   claimSpans,
   decidePlacements,
   LanesRepository,
-  lanesOf,
   localTime,
   type Part,
   type Placement,
@@ -14,6 +13,7 @@ import {
   reachesOf,
   type ResourceLane,
   type Seen,
+  type SeenDay,
   SlotsService,
   type Visit,
   type VisitDecision,
@@ -88,17 +88,16 @@ export class VisitsService {
   }
 
   /** The days within reach of a visit as they are now, not locked. */
-  async look(tx: EntityManager, { visit, startsAt, placements }: Asked): Promise<Map<string, SeenDays>> {
-    const reaches = reachOf({ visit, startsAt, placements });
+  look(tx: EntityManager, service: BookableService, asked: Asked): Promise<ReadonlyMap<string, SeenDay[]>> {
+    const reaches = reachOf(asked);
     const during = {
       start: Math.min(...reaches.map((each) => each.during.start)),
       end: Math.max(...reaches.map((each) => each.during.end)),
     };
-    return this.slots.daysOf(tx, placements ? placements.map(({ lane }) => lane) : lanesOf(visit.segments), during);
+    const lanes = new Map(reaches.map(({ lane }) => [lane.scheduleId, lane]));
+    return this.slots.look(tx, service, [...lanes.values()], during);
   }
 }
-
-type SeenDays = Awaited<ReturnType<SlotsService['daysOf']>> extends Map<string, infer Days> ? Days : never;
 
 /** Decides on a visit by what is known of the days. */
 export const decide = ({ visit, startsAt, placements }: Asked, seen: Seen): VisitDecision =>

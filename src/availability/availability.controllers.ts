@@ -17,6 +17,7 @@ import {
   Whole,
   WholeParameter,
 } from '../platform';
+import { ExplainService } from './explain.service';
 import { PublishedSlotsService } from './published-slots.service';
 import { ResourceLanesService } from './resource-lanes.service';
 import { SchedulesService } from './schedules.service';
@@ -78,6 +79,17 @@ class NewPublishedSlotDto {
     description: 'How many patients can share it; as many as the service says unless told',
   })
   capacity?: number | null;
+}
+
+class ExplainQuery {
+  @Id()
+  serviceId: string;
+  @InstantParameter()
+  startsAt: string;
+  @Id({ optional: true, description: 'Everybody who offers it, unless told' })
+  practitionerId?: string;
+  @Text({ optional: true, max: 40 })
+  mode?: string;
 }
 
 class SlotsQuery {
@@ -170,7 +182,15 @@ export class PublishedSlotsController {
 @ApiTags('Slots')
 @Controller('v1/slots')
 export class SlotsController {
-  constructor(private readonly slots: SlotsService) {}
+  constructor(
+    private readonly slots: SlotsService,
+    private readonly explanations: ExplainService,
+  ) {}
+
+  @Get('explain')
+  explain(@CurrentCall() call: Call, @Query() query: ExplainQuery) {
+    return this.explanations.explain(call, query);
+  }
 
   @Get()
   search(@CurrentCall() call: Call, @Query() query: SlotsQuery, @Headers('if-none-match') ifNoneMatch?: string) {

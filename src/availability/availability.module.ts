@@ -9,6 +9,7 @@ import {
 } from './availability.controllers';
 import { DayGate } from './day-gate';
 import { DayPlanner } from './day-planner.service';
+import { ExplainService } from './explain.service';
 import { LanesRepository } from './lanes.repository';
 import { ScheduleDayRepository } from './ledger.repository';
 import { Ledger } from './ledger.service';
@@ -32,6 +33,7 @@ import { SlotsService } from './slots.service';
 const PROVIDERS = [
   DayGate,
   DayPlanner,
+  ExplainService,
   LanesRepository,
   Ledger,
   PublishedSlotsService,

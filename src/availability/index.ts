@@ -12,7 +12,7 @@ export { ResourceLanesService } from './resource-lanes.service';
 export { planDays, ScheduleRepository, type ScheduleRules } from './schedule.repository';
 export type { Claim } from './schedule.entities';
 export { SchedulesService } from './schedules.service';
-export { lanesOf, type SeenDay, type Slot, SlotsService, visitOf } from './slots.service';
+export { type SeenDay, type Slot, SlotsService, visitOf } from './slots.service';
 export {
   claimSpans,
   decidePlacements,

@@ -220,6 +220,23 @@ export class ScheduleDayRepository {
       .getMany();
   }
 
+  /** The claims of schedules that hold and meet an interval. */
+  claimsWithin(tx: EntityManager, scheduleIds: readonly string[], during: Interval): Promise<Claim[]> {
+    return tx
+      .withRepository(this.claims)
+      .createQueryBuilder('claim')
+      .where('claim.scheduleId IN (:...scheduleIds) AND claim.startsAt < :end AND claim.startsAt > :earliest', {
+        scheduleIds,
+        end: new Date(during.end),
+        earliest: new Date(during.start - LONGEST_CLAIM),
+      })
+      .andWhere('claim.endsAt > :start AND (claim.expiresAt IS NULL OR claim.expiresAt > statement_timestamp())', {
+        start: new Date(during.start),
+      })
+      .orderBy('claim.startsAt')
+      .getMany();
+  }
+
   /**
    * Reads day rows of many schedules, without the grid where no time is left: nothing starts there. What holds occupy whose
    * time is over is read as free; `reopened` says that the row itself does not say so yet.

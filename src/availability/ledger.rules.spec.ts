@@ -111,7 +111,9 @@ describe('whether a span can be claimed', () => {
         const closed = minutes(core).some((minute) => !within(open, minute));
         const occupied = minutes(buffered).some((minute) => within(taken, minute));
         const reason = missing ? 'day_missing' : closed ? 'outside_hours' : occupied ? 'taken' : undefined;
-        expect(decideClaim(days, { core, buffered })).toEqual(reason ? { ok: false, reason } : { ok: true, capacity: 1 });
+        expect(decideClaim(days, { core, buffered })).toEqual(
+          reason ? { ok: false, reason } : { ok: true, capacity: 1 },
+        );
       }),
       { numRuns: 2_000 },
     );

@@ -4,7 +4,7 @@ import { uuidv7 } from 'uuidv7';
 import { coveredBy, type Interval, TryAgain, union } from '../platform';
 import { localDays } from './hours.rules';
 import { type DayKey, keyOf, ScheduleDayRepository, stateOf } from './ledger.repository';
-import type { DayState, Lane } from './ledger.rules';
+import type { DayState, Lane, SeatedSession } from './ledger.rules';
 import type { Claim, ScheduleDay } from './schedule.entities';
 import { planDays, ScheduleRepository } from './schedule.repository';
 import { seatsFor } from './seats.rules';
@@ -92,14 +92,16 @@ export class Ledger {
 
   /**
    * Lets the holder keep all that it occupies until another time, or for good (null).
+   * @param count of claims and seats that it must have: one for each segment
    * @returns false when some of it is gone, because its time was over and somebody took it
    */
-  async keep(tx: EntityManager, holder: string, claims: readonly Claim[], until: Date | null): Promise<boolean> {
-    if (claims.length === 0) return false;
+  async keep(tx: EntityManager, holder: string, count: number, until: Date | null): Promise<boolean> {
+    const claims = await this.claimsOf(tx, holder);
+    if (claims.length !== count) return false;
     await this.lockDaysOf(tx, claims);
     const kept = await this.days.extend(tx, holder, until);
     const seats = claims.some((claim) => claim.shared) ? await this.sessions.extend(tx, holder, until) : 0;
-    return kept + seats === claims.length;
+    return kept + seats === count;
   }
 
   /** Frees everything that the holders occupy. Freeing nothing is no mistake. */
@@ -295,15 +297,15 @@ export const mayShare = (capacity: number, seen: Seen): boolean =>
   capacity > 1 || [...seen.values()].flat().some((day) => day.published?.some((each) => (each.capacity ?? 1) > 1));
 
 /** Adds to the days of each schedule the sessions that begin on it. */
-export function withSessions(
-  seen: ReadonlyMap<string, readonly DayState[]>,
-  sessions: ReadonlyArray<{ scheduleId: string } & NonNullable<DayState['sessions']>[number]>,
-): Seen {
-  if (sessions.length === 0) return seen;
+export function withSessions<D extends DayState>(
+  seen: ReadonlyMap<string, D[]>,
+  sessions: ReadonlyArray<SeatedSession & { scheduleId: string }>,
+): ReadonlyMap<string, D[]> {
+  const byId = Map.groupBy(sessions, (session) => session.scheduleId);
   return new Map(
     [...seen].map(([id, days]) => {
-      const own = sessions.filter((each) => each.scheduleId === id);
-      return [id, own.length === 0 ? days : days.map((day, index) => (index === 0 ? { ...day, sessions: own } : day))];
+      const own = byId.get(id);
+      return [id, own ? days.map((day, index) => (index === 0 ? { ...day, sessions: own } : day)) : days];
     }),
   );
 }

@@ -135,6 +135,19 @@ export class ScheduleRepository {
     });
   }
 
+  /** Closed exceptions of schedules that meet an interval. */
+  closedWithin(tx: EntityManager, scheduleIds: readonly string[], during: Interval): Promise<ScheduleException[]> {
+    return tx.withRepository(this.exceptions).find({
+      where: {
+        scheduleId: In([...scheduleIds]),
+        kind: 'closed',
+        startsAt: LessThan(new Date(during.end)),
+        endsAt: MoreThan(new Date(during.start)),
+      },
+      order: { startsAt: 'ASC' },
+    });
+  }
+
   /** Whether something is published on a schedule that meets an interval. */
   isPublished(tx: EntityManager, scheduleId: string, during: Interval): Promise<boolean> {
     return tx.withRepository(this.published).existsBy({

@@ -42,6 +42,8 @@ export interface SlotSearch {
   window: Interval;
   mode: string;
   limit: number;
+  /** The nearest to this instant come first, and not the earliest. */
+  near?: number;
   locationId?: string;
 }
 
@@ -130,25 +132,32 @@ export class SlotsService {
     return this.database.read(call.organizationId, async (tx) => {
       const service = await this.repository.service(tx, lost.serviceId);
       const now = this.clock.now();
-      const own = await this.repository.segments(tx, service, lost.practitionerId);
+      const all = await this.repository.segments(tx, service);
+      // Whoever was asked for may not offer it any more by now.
+      const own = lost.practitionerId === undefined ? all : narrowed(all, lost.practitionerId);
       const mode = lost.mode ?? service.modes[0]!;
       const around = { start: lost.startsAt - DAY / 2, end: lost.startsAt + DAY / 2 };
-      const distance = (slot: Slot) => Math.abs(Date.parse(slot.startsAt) - lost.startsAt);
-      // The search may have begun before the time was lost, so that very time is left out.
-      const others = (slots: Slot[]) =>
-        slots.filter((slot) => distance(slot) > 0).sort((a, b) => distance(a) - distance(b));
-      const near = others(await this.find(tx, { service, segments: own, window: around, mode, limit: 200 }, now));
-      if (near.length >= ALTERNATIVES) return near.slice(0, ALTERNATIVES);
-      const all = lost.practitionerId === undefined ? own : await this.repository.segments(tx, service);
       const wide = { start: around.start, end: lost.startsAt + 14 * DAY };
-      const far = others(await this.find(tx, { service, segments: all, window: wide, mode, limit: 200 }, now));
-      const known = new Set(near.map(identity));
-      return [...near, ...far.filter((slot) => !known.has(identity(slot)))].slice(0, ALTERNATIVES);
+      // The search may have begun before the time was lost, so that very time is left out.
+      const isLost = (slot: Slot) =>
+        Date.parse(slot.startsAt) === lost.startsAt &&
+        (lost.practitionerId === undefined || slot.practitionerId === lost.practitionerId);
+      // At the lost time itself there can be as many as there are who begin it.
+      const limit = ALTERNATIVES + all[0]!.lanes.length;
+      const search = async (segments: readonly VisitSegment[], window: Interval) => {
+        const found = await this.find(tx, { service, segments, window, mode, limit, near: lost.startsAt }, now);
+        return found.filter((slot) => !isLost(slot));
+      };
+      const near = own && (await search(own, around));
+      if (near && near.length >= ALTERNATIVES) return near.slice(0, ALTERNATIVES);
+      const known = new Set((near ?? []).map(identity));
+      const far = await search(all, wide);
+      return [...(near ?? []), ...far.filter((slot) => !known.has(identity(slot)))].slice(0, ALTERNATIVES);
     });
   }
 
   /**
-   * The first free slots in the order of start and practitioner. Reads a few days at a time until there are enough.
+   * The first free slots in the order of start and practitioner, or the nearest. Reads a few days at a time until there are enough.
    * @param saw is told of everything that was read
    */
   async find(
@@ -174,7 +183,7 @@ export class SlotsService {
 
   private async findWithin(
     tx: EntityManager,
-    { service, segments, mode, locationId }: SlotSearch,
+    { service, segments, mode, near, locationId }: SlotSearch,
     window: Interval,
     limit: number,
     saw: (tag: string) => void,
@@ -185,10 +194,11 @@ export class SlotsService {
       end: Math.max(...reachesOf(visit, window.end).map((each) => each.end)),
     };
     const lanes = lanesOf(segments);
-    const days = await this.daysOf(tx, lanes, reach);
+    const days = await this.look(tx, service, lanes, reach);
     for (const day of [...days.values()].flat()) saw(day.tag);
     const accepts = (lane: ResourceLane) => (interval: { locationId: string | null }) =>
       locationId === undefined || (interval.locationId ?? lane.locationId) === locationId;
+    const inOrder = (a: number, b: number) => (near === undefined ? a - b : Math.abs(a - near) - Math.abs(b - near));
     if (service.composite) {
       const timing = {
         ...service,
@@ -211,32 +221,46 @@ export class SlotsService {
       freeStarts(days.get(lane.scheduleId) ?? [], service, window, accepts(lane), mode).map((at) => ({ at, lane })),
     );
     if (!mayShare(service.capacity, days)) {
-      starts.sort((a, b) => a.at - b.at || (a.lane.practitionerId! < b.lane.practitionerId! ? -1 : 1));
+      starts.sort((a, b) => inOrder(a.at, b.at) || (a.lane.practitionerId! < b.lane.practitionerId! ? -1 : 1));
       return starts.slice(0, limit).map(({ at, lane }) => showSlot([alone(service, lane, at)], mode, 1));
     }
-    const ids = lanes.map((lane) => lane.scheduleId);
-    const sessions = await this.sessions.of(tx, service.id, ids, window);
+    const sessions = [...days].flatMap(([scheduleId, own]) =>
+      own.flatMap((day) => day.sessions ?? []).map((session) => ({ ...session, scheduleId })),
+    );
     saw(JSON.stringify(sessions));
-    const seen = withSessions(days, sessions);
     // A session that has begun to fill is offered, too, while seats are left, on the grid or not.
     const known = new Set(starts.map(({ at, lane }) => `${at}/${lane.scheduleId}`));
     for (const { start: at, scheduleId } of sessions) {
+      if (at < window.start || at >= window.end) continue;
       const lane = segments[0]!.lanes.find((each) => each.scheduleId === scheduleId)!;
       if (known.has(`${at}/${scheduleId}`) || !accepts(lane)({ locationId: null })) continue;
       known.add(`${at}/${scheduleId}`);
       starts.push({ at, lane });
     }
-    starts.sort((a, b) => a.at - b.at || (a.lane.practitionerId! < b.lane.practitionerId! ? -1 : 1));
+    starts.sort((a, b) => inOrder(a.at, b.at) || (a.lane.practitionerId! < b.lane.practitionerId! ? -1 : 1));
     return starts.flatMap(({ at, lane }) => {
       const part = alone(service, lane, at);
-      const decision = decideClaim(seen.get(lane.scheduleId) ?? [], part.span, visit);
+      const decision = decideClaim(days.get(lane.scheduleId) ?? [], part.span, visit);
       if (!decision.ok) return [];
       return [showSlot([part], mode, decision.capacity - (decision.session?.seated ?? 0))];
     });
   }
 
+  /** The same days, with the sessions of a service on them and the seats that are occupied now. */
+  async look(
+    tx: EntityManager,
+    service: Pick<BookableService, 'id' | 'capacity'>,
+    lanes: readonly Lane[],
+    reach: Interval,
+  ): Promise<ReadonlyMap<string, SeenDay[]>> {
+    const days = await this.daysOf(tx, lanes, reach);
+    if (!mayShare(service.capacity, days)) return days;
+    const ids = lanes.map((lane) => lane.scheduleId);
+    return withSessions(days, await this.sessions.of(tx, service.id, ids, reach));
+  }
+
   /** The days of the lanes that an interval touches: rows where there are some, else planned from the rules. */
-  async daysOf(tx: EntityManager, lanes: readonly Lane[], reach: Interval): Promise<Map<string, SeenDay[]>> {
+  private async daysOf(tx: EntityManager, lanes: readonly Lane[], reach: Interval): Promise<Map<string, SeenDay[]>> {
     const expected = lanes.map((lane) => ({ lane, days: localDays(lane.timeZone, reach) }));
     const all = expected.flatMap((each) => each.days).sort();
     const rows = await this.days.read(
@@ -292,6 +316,16 @@ export const visitOf = (service: BookableService, segments: readonly VisitSegmen
   bufferBeforeMinutes: service.bufferBeforeMinutes,
   bufferAfterMinutes: service.bufferAfterMinutes,
 });
+
+/** The same segments, the first one that he can serve by this practitioner; undefined where he serves none. */
+function narrowed(segments: readonly VisitSegment[], practitionerId: string): VisitSegment[] | undefined {
+  const isHis = (lane: ResourceLane) => lane.practitionerId === practitionerId;
+  const first = segments.findIndex((segment) => segment.lanes.some(isHis));
+  if (first < 0) return undefined;
+  return segments.map((segment, index) =>
+    index === first ? { ...segment, lanes: segment.lanes.filter(isHis) } : segment,
+  );
+}
 
 /** Every lane of a visit once. */
 export const lanesOf = (segments: readonly VisitSegment[]): ResourceLane[] => [

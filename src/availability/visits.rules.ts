@@ -74,7 +74,7 @@ interface Stage {
   segments: readonly VisitSegment[];
 }
 
-export function stagesOf(segments: readonly VisitSegment[]): Stage[] {
+function stagesOf(segments: readonly VisitSegment[]): Stage[] {
   const stages: Array<{ first: number; segments: VisitSegment[] }> = [];
   segments.forEach((segment, index) => {
     const last = stages.at(-1);
@@ -104,6 +104,16 @@ export function reachesOf(visit: Visit, startsAt: number): Interval[] {
     slack += waitAfter(stage);
   }
   return reaches;
+}
+
+/** When each segment of a visit begins that begins then and has no waiting. */
+export function segmentStarts(visit: Visit, startsAt: number): number[] {
+  let earliest = startsAt;
+  return stagesOf(visit.segments).flatMap((stage) => {
+    const start = earliest;
+    earliest += lengthOfStage(stage);
+    return stage.segments.map(() => start);
+  });
 }
 
 /**
@@ -214,6 +224,9 @@ export function planVisit(visit: Visit, startsAt: number, seen: Seen): VisitDeci
   const [only] = visit.segments;
   if (visit.segments.length === 1) {
     const decisions = only!.lanes.map((lane) => decidePlacements(visit, [{ lane, startsAt }], seen));
+    // Who was asked for and cannot be looked at is not passed over.
+    const moved = decisions.find((each) => !each.ok && each.reason === 'day_missing');
+    if (moved) return moved;
     const found = decisions.filter((each) => each.ok);
     // Sessions that have begun to fill come first.
     return found.find((each) => each.parts[0]!.session) ?? found[0] ?? singleRefusal(visit, decisions);
@@ -327,27 +340,23 @@ export function planVisit(visit: Visit, startsAt: number, seen: Seen): VisitDeci
 
   const rest = best({ stage: 0, earliest: startsAt, slack: 0, before: [], practitioner: undefined });
   if (rest) return decidePlacements(visit, rest.placements, seen);
-  return refusalOf(visit, segmentReasons(visit, stages, startsAt, seen));
+  return refusalOf(visit, segmentReasons(visit, startsAt, seen));
 }
 
 /** Why each segment by itself could not be had where it would begin without any waiting. */
-function segmentReasons(visit: Visit, stages: Stage[], startsAt: number, seen: Seen): Array<Refusal | null> {
-  let earliest = startsAt;
-  return stages.flatMap((stage) => {
-    const start = earliest;
-    earliest += lengthOfStage(stage);
-    return stage.segments.map((segment) => {
-      const core = { start, end: start + segment.durationMinutes * MINUTE };
-      const buffered = {
-        start: core.start - visit.bufferBeforeMinutes * MINUTE,
-        end: core.end + visit.bufferAfterMinutes * MINUTE,
-      };
-      const decisions = segment.lanes.map((lane) =>
-        decideClaim(seen.get(lane.scheduleId) ?? [], { core, buffered }, visit),
-      );
-      if (decisions.some((each) => each.ok)) return null;
-      return bestReason(decisions.map((each) => (each.ok ? 'taken' : each.reason)));
-    });
+function segmentReasons(visit: Visit, startsAt: number, seen: Seen): Array<Refusal | null> {
+  const starts = segmentStarts(visit, startsAt);
+  return visit.segments.map((segment, index) => {
+    const core = { start: starts[index]!, end: starts[index]! + segment.durationMinutes * MINUTE };
+    const buffered = {
+      start: core.start - visit.bufferBeforeMinutes * MINUTE,
+      end: core.end + visit.bufferAfterMinutes * MINUTE,
+    };
+    const decisions = segment.lanes.map((lane) =>
+      decideClaim(seen.get(lane.scheduleId) ?? [], { core, buffered }, visit),
+    );
+    if (decisions.some((each) => each.ok)) return null;
+    return bestReason(decisions.map((each) => (each.ok ? 'taken' : each.reason)));
   });
 }
 

@@ -36,7 +36,7 @@ const CODES = {
   in_the_past: ['unprocessable', 422, 'The time is over'],
   cancellation_too_late: ['unprocessable', 422, 'It is too late to cancel'],
   practitioner_not_eligible: ['unprocessable', 422, 'This practitioner does not offer the service'],
-  service_not_bookable: ['unprocessable', 422, 'This kind of service cannot be booked yet'],
+  service_not_bookable: ['unprocessable', 422, 'This service is not offered any more'],
   idempotency_key_reused: ['unprocessable', 422, 'The Idempotency-Key was used for another request'],
   busy: ['unavailable', 503, 'Too much is going on; nothing was changed'],
   outcome_unknown: ['unavailable', 503, 'The connection broke while the change was being stored'],

@@ -116,14 +116,6 @@ describe('appointments', () => {
       expect(problemOf(answer)).toEqual(problem(404, 'not_found'));
     });
 
-    it('of a service with capacity is told not to be possible yet', async () => {
-      const { service } = await lane({ capacity: 10 });
-      const answer = await make.book({ serviceId: service.id, startsAt: inDays(10, '08:00') });
-      expect(problemOf(answer)).toEqual(problem(422, 'service_not_bookable'));
-      const slots = await call('GET', `/v1/slots?serviceId=${service.id}&from=${inDays(10)}&to=${inDays(11)}`);
-      expect([slots.status, slots.body.data]).toEqual([200, []]);
-    });
-
     it('stores history and event with it', async () => {
       const { service } = await lane();
       const { body } = await make.book({ serviceId: service.id, startsAt: inDays(10, '08:00') });

@@ -74,6 +74,7 @@ describe('schedules', () => {
       id: scheduleId,
       practitionerId: practitioner.id,
       timeZone: 'Asia/Kathmandu',
+      places: 1,
       hours,
       createdAt: expect.any(String),
       updatedAt: expect.any(String),

@@ -269,7 +269,7 @@ describe('the ledger', () => {
     it('makes an edit of hours wait, which then tells of the booking', async () => {
       const day = newDay();
       expect((await setHours(2, '09:00', '17:00')).status).toBe(200);
-      const pause = pauseBefore(app.app.get(ScheduleDayRepository, { strict: false }), 'insertClaim');
+      const pause = pauseBefore(app.app.get(ScheduleDayRepository, { strict: false }), 'insertClaims');
       const booking = book({ who: 2, at: at(day, '16:00') });
       await pause.reached;
       const edit = setHours(2, '09:00', '12:00');

@@ -158,9 +158,19 @@ export async function lapse(sql: Sql, ...ids: string[]): Promise<void> {
   await sql(
     `WITH moment AS MATERIALIZED (SELECT date_trunc('milliseconds', clock_timestamp()) AS now), claims AS (
        UPDATE claim SET expires_at = now FROM moment WHERE holder = ANY($1)
+     ), seats AS (
+       UPDATE attendance SET expires_at = now FROM moment WHERE holder = ANY($1)
      )
      UPDATE appointment SET expires_at = now, pending_until = CASE status WHEN 'pending' THEN now END
      FROM moment WHERE id = ANY($1)`,
+    [ids],
+  );
+  // A session lasts as long as the last of its seats.
+  await sql(
+    `UPDATE claim c SET expires_at = until
+     FROM (SELECT session_id, CASE WHEN bool_or(expires_at IS NULL) THEN NULL ELSE max(expires_at) END AS until
+           FROM attendance WHERE session_id IN (SELECT session_id FROM attendance WHERE holder = ANY($1)) GROUP BY session_id) last
+     WHERE c.holder = last.session_id`,
     [ids],
   );
 }

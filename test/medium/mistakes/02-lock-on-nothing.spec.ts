@@ -37,7 +37,7 @@ describe('mistake 2: FOR UPDATE that matches no row', () => {
 
   it('is not what Holdfast does: on an empty day, the second waits for the first from the lock on', async () => {
     // The first has made and locked the day, decided, and not yet written.
-    const pause = pauseBefore(stand.app.app.get(ScheduleDayRepository, { strict: false }), 'insertClaim');
+    const pause = pauseBefore(stand.app.app.get(ScheduleDayRepository, { strict: false }), 'insertClaims');
     const first = stand.book('10:00');
     await pause.reached;
     const second = stand.book('10:00');
@@ -64,7 +64,7 @@ describe('mistake 2: FOR UPDATE that matches no row', () => {
     for (const who of clinic.practitioners.keys()) {
       expect((await book(who < 2 ? '14:30' : '12:00', who)).status).toBe(201);
     }
-    const pause = pauseBefore(stand.app.app.get(ScheduleDayRepository, { strict: false }), 'insertClaim');
+    const pause = pauseBefore(stand.app.app.get(ScheduleDayRepository, { strict: false }), 'insertClaims');
     const first = book('12:00');
     await pause.reached;
     const others = [book('12:00'), book('12:00')];
