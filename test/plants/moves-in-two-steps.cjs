@@ -4,8 +4,8 @@ require('./replace.cjs')(
   'Ledger',
   'claim',
   (claim) =>
-    async function (tx, lanes, wanted, own = []) {
-      if (own.length === 0) return claim.call(this, tx, lanes, wanted, own);
+    async function (tx, reaches, wanted, choose, own = []) {
+      if (own.length === 0) return claim.call(this, tx, reaches, wanted, choose, own);
       await this.release(tx, [wanted.holder]);
       const names = ['role', 'holdfast.organization_id', 'TimeZone', 'DateStyle', 'lock_timeout', 'statement_timeout'];
       const settings = await Promise.all(
@@ -14,6 +14,6 @@ require('./replace.cjs')(
       await tx.query('COMMIT');
       await tx.query('BEGIN');
       for (const [name, value] of settings) await tx.query('SELECT set_config($1, $2, true)', [name, value]);
-      return claim.call(this, tx, lanes, wanted, []);
+      return claim.call(this, tx, reaches, wanted, choose, []);
     },
 );
