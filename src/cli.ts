@@ -3,8 +3,8 @@ import { writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { createApp, describeApi } from './app';
 import { prepare } from './install';
-import { examine, SetupService } from './operations';
-import { isTimeZone, Log, migrationStatus, openDatabase, readSettings } from './platform';
+import { compareWallTimes, examine, SetupService } from './operations';
+import { isTimeZone, Log, migrationStatus, openDatabase, readSettings, showInstant, zoneDatabase } from './platform';
 
 const say = (line: string): void => {
   process.stdout.write(`${line}\n`);
@@ -14,7 +14,8 @@ const USAGE = `Usage:
   npm run setup -- --organization NAME --email ADDRESS [--time-zone ZONE]
   npm run migrate
   npm run migrate:status
-  npm run doctor`;
+  npm run doctor
+  npm run zones`;
 
 class UsageError extends Error {}
 
@@ -75,9 +76,31 @@ const COMMANDS: Record<string, (args: string[]) => Promise<number>> = {
       const { database, close } = await openDatabase(install.config.databaseUrl, Log.create('silent'));
       try {
         const findings = await examine(database, await migrationStatus(install.config));
+        say(`Zone database ${zoneDatabase()}.`);
         for (const { check, subject, detail } of findings) say(`${check}  ${subject}  ${detail}`);
         say(findings.length === 0 ? 'Everything is as it should be.' : `${findings.length} findings.`);
         return findings.length === 0 ? 0 : 1;
+      } finally {
+        await close();
+      }
+    }, prepareUnmigrated),
+
+  zones: () =>
+    withInstall(async (install) => {
+      const pending = (await migrationStatus(install.config)).filter((each) => each.state !== 'applied');
+      if (pending.length > 0) throw new Error('The schema is not that of this release; see npm run migrate:status.');
+      const { database, close } = await openDatabase(install.config.databaseUrl, Log.create('silent'));
+      try {
+        say(`Zone database ${zoneDatabase()}.`);
+        const { segments, moved, unrecorded } = await compareWallTimes(database, (each) => {
+          const { appointmentId, scheduleId, timeZone, booked, now } = each;
+          const change = now
+            ? `now ${now.shown}  ${now.minutes > 0 ? '+' : ''}${now.minutes} min  kept at ${showInstant(now.keptAt)}`
+            : 'zone unknown';
+          say(`${appointmentId}  ${scheduleId}  ${timeZone}  booked ${booked}  ${change}`);
+        });
+        say(`${segments} to come, ${moved} moved, ${unrecorded} without a recorded wall time.`);
+        return moved === 0 ? 0 : 1;
       } finally {
         await close();
       }

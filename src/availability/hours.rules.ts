@@ -69,18 +69,19 @@ export function planDay(
   return { day, covers, open: subtract(clip(union(grid), covers), closed), grid, published: slots };
 }
 
-/** The local days that an interval touches, in order. */
+/**
+ * The local days that an interval touches, in order: those that cover a part of it. What the clock shows is not asked, for
+ * where it is put back over midnight it shows the day before once more, in time that the later day covers.
+ */
 export function localDays(timeZone: string, interval: Interval): string[] {
-  const last = localDate(timeZone, interval.end - 1);
   const days: string[] = [];
-  for (
-    let date = localDate(timeZone, interval.start);
-    Temporal.PlainDate.compare(date, last) <= 0;
-    date = date.add({ days: 1 })
-  ) {
+  let date = localDate(timeZone, interval.start);
+  for (let start = startOf(timeZone, date); start < interval.end;) {
+    const next = date.add({ days: 1 });
+    const end = startOf(timeZone, next);
     // A zone that changes sides of the date line skips a day: it has no instant, so nothing can be on it.
-    const { start, end } = dayInterval(timeZone, date);
-    if (start < end) days.push(date.toString());
+    if (start < end && interval.start < end) days.push(date.toString());
+    [date, start] = [next, end];
   }
   return days;
 }
@@ -93,12 +94,19 @@ export const startOfDay = (timeZone: string, day: string): number =>
 export const localTime = (timeZone: string, instant: number): string =>
   Temporal.Instant.fromEpochMilliseconds(instant).toZonedDateTimeISO(timeZone).toPlainDateTime().toString();
 
+/** The instant at which clocks show a local time in a zone, read as `planDay` reads hours. */
+export const instantAt = (timeZone: string, local: string): number =>
+  Temporal.PlainDateTime.from(local).toZonedDateTime(timeZone, { disambiguation: 'compatible' }).epochMilliseconds;
+
 const localDate = (timeZone: string, instant: number): Temporal.PlainDate =>
   Temporal.Instant.fromEpochMilliseconds(instant).toZonedDateTimeISO(timeZone).toPlainDate();
 
+const startOf = (timeZone: string, date: Temporal.PlainDate): number =>
+  date.toZonedDateTime(timeZone).epochMilliseconds;
+
 const dayInterval = (timeZone: string, date: Temporal.PlainDate): Interval => ({
-  start: date.toZonedDateTime(timeZone).epochMilliseconds,
-  end: date.add({ days: 1 }).toZonedDateTime(timeZone).epochMilliseconds,
+  start: startOf(timeZone, date),
+  end: startOf(timeZone, date.add({ days: 1 })),
 });
 
 const validOn = (hours: WeeklyHours, day: string): boolean =>

@@ -2,15 +2,14 @@ export { AvailabilityJobsModule } from './availability.jobs';
 export { AvailabilityModule } from './availability.module';
 export { DayGate } from './day-gate';
 export { DayPlanner } from './day-planner.service';
-export { type ExceptionSpan, localTime, type WeeklyHours } from './hours.rules';
+export { type ExceptionSpan, instantAt, localTime, type WeeklyHours } from './hours.rules';
 export { type BookableService, LanesRepository } from './lanes.repository';
 export { LONGEST_CLAIM, ScheduleDayRepository, storedGrid, storedPublished } from './ledger.repository';
-export { decideClaim, decideWindow, type Published, type Span } from './ledger.rules';
+export { decideWindow, type Published } from './ledger.rules';
 export { Ledger, type Reach } from './ledger.service';
 export { GUARDED_CLAIM, GUARDED_CLAIM_PARAMETERS, guardedClaimValues } from './ledger.sql';
 export { ResourceLanesService } from './resource-lanes.service';
 export { planDays, ScheduleRepository, type ScheduleRules } from './schedule.repository';
-export type { Claim } from './schedule.entities';
 export { SchedulesService } from './schedules.service';
 export { type SeenDay, type Slot, SlotsService, visitOf } from './slots.service';
 export {

@@ -48,7 +48,7 @@ export class SessionsRepository {
     if (ids.length === 0) return new Map();
     const seats = await tx.query<Array<{ session_id: string; holders: string[] }>>(
       `SELECT session_id, array_agg(holder ORDER BY seat) AS holders FROM attendance a
-       WHERE session_id = ANY($1::uuid[]) AND (${LIVING}) GROUP BY session_id`,
+       WHERE session_id = ANY($1::uuid[]) AND ${LIVING} GROUP BY session_id`,
       [ids],
     );
     return new Map(seats.map((row) => [row.session_id, row.holders]));
@@ -60,7 +60,7 @@ export class SessionsRepository {
 
   /** Gives the holder the lowest free seat; those past their time are free. */
   async join(tx: EntityManager, seat: Omit<Attendance, 'seat'>): Promise<void> {
-    await tx.query(`DELETE FROM attendance a WHERE a.session_id = $1 AND NOT (${LIVING})`, [seat.sessionId]);
+    await tx.query(`DELETE FROM attendance a WHERE a.session_id = $1 AND NOT ${LIVING}`, [seat.sessionId]);
     await tx.query(
       `INSERT INTO attendance (organization_id, session_id, seat, holder, expires_at)
        SELECT $1, $2, min(free.seat), $3, $4
@@ -124,4 +124,4 @@ export class SessionsRepository {
 }
 
 /** That attendance `a` is not past its time, by the database's clock. */
-const LIVING = 'a.expires_at IS NULL OR a.expires_at > clock_timestamp()';
+const LIVING = '(a.expires_at IS NULL OR a.expires_at > clock_timestamp())';

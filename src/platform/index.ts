@@ -29,7 +29,7 @@ export {
 export { type EmbeddedPostgres, startEmbeddedPostgres } from './embedded';
 export { ConstraintViolation, type FieldError, Problem, SchemaError, TryAgain } from './errors';
 export { fingerprintOf, Idempotency, type IdempotentRequest } from './idempotency';
-export { isTimeZone, parseInstant, showInstant } from './instants';
+export { isTimeZone, parseInstant, showInstant, zoneDatabase } from './instants';
 export * from './interval';
 export { JobsModule } from './jobs.module';
 export { Log } from './logging';

@@ -44,3 +44,6 @@ export const showInstant = (time: number | Date): string => {
   const text = (typeof time === 'number' ? new Date(time) : time).toISOString();
   return text.endsWith('.000Z') ? `${text.slice(0, -5)}Z` : text;
 };
+
+/** The release of the IANA zone database that this process reads local times by, such as `2026c`. */
+export const zoneDatabase = (): string => process.versions.tz ?? 'unknown';

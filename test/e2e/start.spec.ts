@@ -513,6 +513,7 @@ describe('Holdfast on a PostgreSQL that is given', () => {
 
     const healthy = await command(['doctor'], environment);
     expect(healthy).toMatchObject({ code: 0, stderr: '' });
+    expect(healthy.stdout.split('\n')).toContain(`Zone database ${process.versions.tz}.`);
 
     const { rows } = await query(
       examined,
@@ -523,6 +524,45 @@ describe('Holdfast on a PostgreSQL that is given', () => {
     expect(ill.code).toBe(1);
     expect(ill.stdout).toMatch('day_row_taken');
     expect(ill.stdout).toMatch(`${rows[0].schedule_id}/${rows[0].day}`);
+  });
+
+  it('lists the appointments whose wall time another zone database moved', async () => {
+    const folder = await newFolder();
+    const database = await migratedDatabase();
+    const environment = given(database, { DATA_DIR: folder });
+    const program = await start({ ...environment, HOLDFAST_DEMO: 'true' });
+    const demo = await readDemo(folder);
+    const booking = await bookingOf(program.url, demo);
+    const booked = await api(program.url, demo.apiKey, '/v1/appointments', booking);
+    expect(booked.status).toBe(201);
+    expect(await program.kill('SIGTERM')).toMatchObject({ code: 0, stderr: '' });
+
+    const { id, startsAt } = booked.body as { id: string; startsAt: string };
+    const record = async (local: string) => {
+      const { rows } = await query(
+        database,
+        `UPDATE appointment_segment SET time_zone = 'Etc/UTC', local_starts_at = '${local}' RETURNING schedule_id`,
+      );
+      expect(rows).toHaveLength(1);
+      return rows[0].schedule_id as string;
+    };
+    await record(startsAt.slice(0, 19));
+    const same = await command(['zones'], environment);
+    expect(same).toEqual({
+      code: 0,
+      signal: null,
+      stdout: `Zone database ${process.versions.tz}.\n1 to come, 0 moved, 0 without a recorded wall time.\n`,
+      stderr: '',
+    });
+
+    const kept = new Date(Date.parse(startsAt) - 3_600_000).toISOString().slice(0, 19);
+    const scheduleId = await record(kept);
+    const moved = await command(['zones'], environment);
+    expect(moved.code).toBe(1);
+    expect(moved.stdout.split('\n').slice(1, 3)).toEqual([
+      `${id}  ${scheduleId}  Etc/UTC  booked ${kept}  now ${startsAt.slice(0, 19)}  +60 min  kept at ${kept}Z`,
+      '1 to come, 1 moved, 0 without a recorded wall time.',
+    ]);
   });
 
   it('serves with a login that owns nothing, where the owner’s is there for migrations', async () => {
