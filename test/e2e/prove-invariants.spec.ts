@@ -1,8 +1,9 @@
 import type { Client as Connection } from 'pg';
 import { Client } from '../../tools/prove/client';
-import { History, livesOf } from '../../tools/prove/history';
+import type { History } from '../../tools/prove/history';
 import { DATABASE_CHECKS } from '../../tools/prove/invariants.sql';
 import { LedgerReader } from '../../tools/prove/ledger-reader';
+import { livesOf } from '../../tools/prove/lives';
 import { Random } from '../../tools/prove/random';
 import { Figures, Progress } from '../../tools/prove/report';
 import { StormContext } from '../../tools/prove/storm';

@@ -546,7 +546,6 @@ describe('Holdfast on a PostgreSQL that is given', () => {
       expect(rows).toHaveLength(1);
       return rows[0].schedule_id as string;
     };
-    await record(startsAt.slice(0, 19));
     const same = await command(['zones'], environment);
     expect(same).toEqual({
       code: 0,

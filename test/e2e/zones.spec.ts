@@ -99,7 +99,7 @@ describe('zones', () => {
 
   describe('a schedule that changes its zone while it is booked', () => {
     const ZONES = ['Pacific/Kiritimati', 'America/Los_Angeles', 'Asia/Kathmandu', 'Pacific/Auckland', 'Europe/Berlin'];
-    const nineToFive = ALWAYS.map((each) => ({ ...each, start: '09:00', end: '17:00' }));
+    const byDay = ALWAYS.map((each) => ({ ...each, start: '06:00', end: '22:00' }));
 
     const overlapping = (scheduleId: string) =>
       sql(
@@ -113,17 +113,17 @@ describe('zones', () => {
 
     it.each([
       ['round the clock', ALWAYS, ['slot_taken', 'busy'], 40],
-      ['by day', nineToFive, ['slot_taken', 'outside_hours', 'busy'], 4],
+      ['by day', byDay, ['slot_taken', 'outside_hours', 'busy'], 10],
     ])('%s: nobody is booked twice, and the ledger agrees with its rules', async (_name, hours, refusals, atLeast) => {
       const { service, scheduleId } = await lane(hours, 'Europe/Berlin', { bufferBeforeMinutes: 10 });
       let booked = 0;
       for (const [round, zone] of ZONES.entries()) {
-        // Pairs that overlap, on days that have no row yet, each pair an hour later in its day than the one before.
+        // Pairs that overlap, on days that have no row yet, each pair two hours later in its day than the one before.
         const start = after(inDays(20 + round * 13), round * 300);
         const book = (index: number) =>
           make.book({
             serviceId: service.id,
-            startsAt: after(start, Math.floor(index / 2) * 25 * 60 - (index % 2) * 20),
+            startsAt: after(start, Math.floor(index / 2) * 26 * 60 - (index % 2) * 20),
           });
         const bookings = Array.from({ length: 12 }, (_, index) => book(index));
         const changed = call('PUT', `/v1/schedules/${scheduleId}/hours`, {
@@ -179,7 +179,8 @@ describe('zones', () => {
         if (answer.status !== 201) throw new Error(JSON.stringify(answer.body));
         return answer.body;
       };
-      const [same, later, earlier, unknown, unrecorded, cancelled, past] = [
+      // The first is left as its booking recorded it.
+      const [, later, earlier, unknown, unrecorded, cancelled, past] = [
         await book(10),
         await book(11),
         await book(12),
@@ -188,7 +189,6 @@ describe('zones', () => {
         await book(15),
         await book(16),
       ];
-      await record(same.id, KATHMANDU, localIn(same.startsAt, 345));
       // Booked while Kathmandu was thought to be 5:30 from UTC, and as if it were 6:45.
       await record(later.id, KATHMANDU, localIn(later.startsAt, 330));
       await record(earlier.id, KATHMANDU, localIn(earlier.startsAt, 405));
@@ -261,7 +261,6 @@ describe('zones', () => {
         startsAt: new Date(due[0]!.now!.keptAt).toISOString(),
       });
       expect(moved.status).toBe(200);
-      await record(later.id, KATHMANDU, due[0]!.booked);
       expect((await compare()).moved).toBe(3);
     });
 

@@ -4,7 +4,7 @@ require('./replace.cjs')(
   'Ledger',
   'claim',
   (claim) =>
-    function (tx, lanes, wanted) {
-      return claim.call(this, tx, lanes, wanted, []);
+    function (tx, reaches, wanted, choose) {
+      return claim.call(this, tx, reaches, wanted, choose, []);
     },
 );

@@ -12,12 +12,22 @@ export interface Answer {
   startedAt: number;
   endedAt: number;
   error?: string;
+  /** The connection was broken from this side, as it was meant to be. */
+  isCut?: boolean;
 }
 
 export interface RequestOptions {
   body?: unknown;
   headers?: Record<string, string>;
+  /** Breaks the connection on purpose, so that the outcome is unknown unless the answer was faster. */
+  cut?: Cut;
 }
+
+/**
+ * When a connection is broken: with half of the body written, so many milliseconds after all of it was, or as soon as the
+ * head of the answer is there.
+ */
+export type Cut = 'half-way' | 'at-answer' | { afterMs: number };
 
 /** What of the API's representations is read here. */
 export interface AppointmentView {
@@ -28,14 +38,24 @@ export interface AppointmentView {
   patientId: string;
   startsAt: string;
   endsAt: string;
-  segments: Array<{ scheduleId: string; practitionerId?: string | null; startsAt: string; endsAt: string }>;
+  segments: SegmentView[];
   metadata: Record<string, unknown>;
+}
+
+export interface SegmentView {
+  scheduleId: string;
+  practitionerId?: string | null;
+  roomId?: string | null;
+  startsAt: string;
+  endsAt: string;
 }
 
 export interface SlotView {
   startsAt: string;
   endsAt: string;
   practitionerId: string;
+  remaining?: number;
+  segments?: SegmentView[];
 }
 
 export interface ProblemView {
@@ -104,18 +124,21 @@ export class Client {
     this.agent.destroy();
   }
 
-  private exchange(method: string, path: string, { body, headers }: RequestOptions): Promise<Answer> {
+  private exchange(method: string, path: string, { body, headers, cut }: RequestOptions): Promise<Answer> {
     const payload = body === undefined ? undefined : JSON.stringify(body);
     const { request } = this.url.startsWith('https:') ? https : http;
     const startedAt = performance.now();
     return new Promise((resolve) => {
+      let knife: NodeJS.Timeout | undefined;
+      let isCut = false;
       const finish = (answer: Omit<Answer, 'startedAt' | 'endedAt'>) => {
+        clearTimeout(knife);
         const endedAt = performance.now();
         this.lastUsedAt = answer.status === 0 ? -Infinity : endedAt;
         resolve({ ...answer, startedAt, endedAt });
       };
       const fail = (error: Error) =>
-        finish({ status: 0, headers: {}, text: '', body: undefined, error: error.message || error.name });
+        finish({ status: 0, headers: {}, text: '', body: undefined, error: error.message || error.name, isCut });
       const outgoing = request(
         new URL(path, this.url),
         {
@@ -138,11 +161,22 @@ export class Client {
             const text = Buffer.concat(chunks).toString();
             finish({ status: incoming.statusCode ?? 0, headers: incoming.headers, text, body: parse(text) });
           });
+          if (cut === 'at-answer') sever();
         },
       );
+      const sever = () => {
+        isCut = true;
+        outgoing.destroy(new Error('the connection was cut on purpose'));
+      };
       outgoing.on('error', fail);
       outgoing.on('timeout', () => outgoing.destroy(new Error(`no answer within ${NO_ANSWER_MS / 1000} s`)));
-      outgoing.end(payload);
+      if (cut === 'half-way') {
+        outgoing.write((payload ?? '').slice(0, Math.floor((payload ?? '').length / 2)), sever);
+      } else if (typeof cut === 'object') {
+        outgoing.end(payload, () => {
+          knife = setTimeout(sever, cut.afterMs);
+        });
+      } else outgoing.end(payload);
     });
   }
 }

@@ -23,9 +23,11 @@ export interface Install {
 /** Nothing was proved or disproved: the install cannot be reached or started. One line. */
 export class InstallError extends Error {}
 
-/** Settings of a fresh install for tests of prove itself. */
+/** Settings of a fresh install. */
 export interface Planting {
-  /** Modules that the app's processes load first (`node --require`). */
+  /** How many processes of the app; two if nothing is said. */
+  processes?: number;
+  /** For tests of prove itself: modules that the app's processes load first (`node --require`). */
   preload: string[];
   /** Run as the owner of the database once the app is ready. */
   sqlAfterStart?: string;
@@ -61,7 +63,7 @@ export async function openGiven(urls: string[], apiKey: string): Promise<Install
 }
 
 /**
- * Starts two processes of this build on an empty database: the embedded one in a temporary folder, or, with DATABASE_URL
+ * Starts processes of this build on an empty database: the embedded one in a temporary folder, or, with DATABASE_URL
  * set, a new database beside that one. All of it is gone after `close`.
  */
 export async function startFresh(planting: Planting, signal: AbortSignal): Promise<Install> {
@@ -93,7 +95,7 @@ export async function startFresh(planting: Planting, signal: AbortSignal): Promi
       RATE_LIMITS: 'off',
       ...(database ? { ...database.environment, SECRET_KEY: randomBytes(32).toString('hex') } : { DATABASE_URL: '' }),
     };
-    for (let count = 1; count <= 2 && !signal.aborted; count++) {
+    for (let count = 1; count <= (planting.processes ?? 2) && !signal.aborted; count++) {
       const one = new AppProcess(environment, planting.preload);
       processes.push(one);
       await one.ready();

@@ -1,7 +1,10 @@
 import { type AppointmentView, type Client, describe, inParallel, listAll, type SlotView } from './client';
-import { expectedOf, type Finding, type Life, type Span } from './history';
-import { differencesFrom } from './storm';
-import { DAY, MINUTE, OPEN, type Practitioner, type World } from './world';
+import { type Span } from './history';
+import { type Finding } from './history-checks';
+import { expectedOf, type Life, placeOf, staysAt } from './lives';
+import { differencesFrom } from './asked';
+import { DAY, MINUTE, type Practitioner, timeOf } from './catalog';
+import type { World } from './world';
 
 /**
  * What must be true of an install after every storm, whatever happened in it, as any client can ask it over the API. The
@@ -11,6 +14,7 @@ import { DAY, MINUTE, OPEN, type Practitioner, type World } from './world';
 export const HTTP_CHECKS = {
   exists: 'every acknowledged booking is there, as it was acknowledged',
   acknowledged: 'every occupying appointment was acknowledged, or its outcome is unknown',
+  once: 'one occupying appointment at most for each request',
   overlap: 'no two occupying appointments of a practitioner overlap',
   slots: 'GET /v1/slots offers exactly the free time',
   history: 'the history leads from version 1 to the present version and status',
@@ -43,25 +47,29 @@ export async function checkOverHttp(
     check(HTTP_CHECKS.exists, differencesFromLife(life, answer.body as AppointmentView, read));
   });
 
-  const occupying = new Map<Practitioner, AppointmentView[]>();
+  const occupying = new Map<string, AppointmentView>();
   await inParallel(readers, world.everybody, async (client, practitioner) => {
-    occupying.set(practitioner, await world.occupying(client, practitioner));
+    for (const appointment of await world.occupying(client, practitioner)) occupying.set(appointment.id, appointment);
   });
   const explained = new Set(lives.map((life) => life.wish.requestId));
-  for (const [practitioner, appointments] of occupying) {
-    check(
-      HTTP_CHECKS.acknowledged,
-      appointments
-        .filter(({ metadata }) => !explained.has(String(metadata?.['request'])))
-        .map(({ id, startsAt }) => `${id} at ${startsAt} of ${practitioner.name}`),
-    );
-    check(HTTP_CHECKS.overlap, overlaps(timesOf(world, appointments)));
+  const requests = Map.groupBy(occupying.values(), ({ metadata }) => String(metadata?.['request']));
+  for (const [request, appointments] of requests) {
+    const shown = appointments.map(({ id, startsAt }) => `${id} at ${startsAt}`);
+    check(HTTP_CHECKS.acknowledged, explained.has(request) ? [] : shown);
+    check(HTTP_CHECKS.once, shown.length > 1 ? [`${request}: ${shown.join(' and ')}`] : []);
+  }
+  const times = timesOf(world, [...occupying.values()]);
+  for (const [resourceId, ofResource] of Map.groupBy(times, (time) => time.resourceId ?? '')) {
+    check(HTTP_CHECKS.overlap, overlaps(resourceId, ofResource));
   }
 
   const days = [...world.daysUsed].filter((_, index, all) => index % Math.ceil(all.length / DAYS_COMPARED) === 0);
-  const pairs = days.flatMap((day) => [...occupying.keys()].map((practitioner) => ({ day, practitioner })));
+  const pairs = days.flatMap((day) => world.everybody.map((practitioner) => ({ day, practitioner })));
   await inParallel(readers, pairs, async (client, { day, practitioner }) => {
-    check(HTTP_CHECKS.slots, await compareSlots(world, client, practitioner, day, occupying.get(practitioner) ?? []));
+    const taken = times.filter(({ resourceId, time }) => {
+      return resourceId === practitioner.id && time.from < day + DAY && time.until > day;
+    });
+    check(HTTP_CHECKS.slots, await compareSlots(world, client, practitioner, day, taken));
   });
 
   await inParallel(readers, acknowledged.slice(0, HISTORIES_READ), async (client, { appointment }) => {
@@ -81,28 +89,33 @@ export function differencesFromLife(life: Life, now: AppointmentView, read: Span
   );
 }
 
-/** Occupied time with buffers, by its start. */
-function timesOf(world: World, appointments: AppointmentView[]): Array<{ id: string; from: number; until: number }> {
-  return appointments
-    .map((appointment) => {
-      const service = Object.values(world.services).find(({ id }) => id === appointment.serviceId);
-      return {
-        id: appointment.id,
-        from: Date.parse(appointment.startsAt) - (service?.bufferBeforeMinutes ?? 0) * MINUTE,
-        until: Date.parse(appointment.endsAt) + (service?.bufferAfterMinutes ?? 0) * MINUTE,
-      };
-    })
-    .sort((a, b) => a.from - b.from);
-}
+type Occupied = ReturnType<typeof staysAt>[number] & { id: string };
 
-function overlaps(times: Array<{ id: string; from: number; until: number }>): string[] {
-  let latest = times[0];
-  return times.slice(1).flatMap((time) => {
-    const before = latest;
-    if (latest === undefined || time.until > latest.until) latest = time;
-    return before !== undefined && time.from < before.until
-      ? [`${before.id} and ${time.id} at ${new Date(time.from).toISOString()}`]
-      : [];
+/** Occupied times with their buffers. */
+const timesOf = (world: World, appointments: AppointmentView[]): Occupied[] =>
+  appointments.flatMap((appointment) => {
+    const service = Object.values(world.services).find(({ id }) => id === appointment.serviceId);
+    if (!service) return [];
+    const { id } = appointment;
+    return staysAt({ service, requestId: id }, placeOf(appointment)).map((stay) => ({ ...stay, id }));
+  });
+
+/** Sessions that occupy an instant, with those who are in them. */
+const sessionsAt = (times: readonly Occupied[], instant: number): Map<string, Occupied[]> =>
+  Map.groupBy(
+    times.filter(({ time }) => time.from <= instant && instant < time.until),
+    ({ session }) => session,
+  );
+
+function overlaps(resourceId: string, times: readonly Occupied[]): string[] {
+  return times.flatMap(({ time, places }) => {
+    const sessions = sessionsAt(times, time.from);
+    const overfull = [...sessions.values()].filter(
+      (members) => new Set(members.map(({ id }) => id)).size > members[0]!.seats,
+    );
+    if (sessions.size <= places && overfull.length === 0) return [];
+    const ids = [...sessions.values()].flat().map(({ id }) => id);
+    return [`${ids.join(' and ')} on ${resourceId} at ${new Date(time.from).toISOString()}`];
   });
 }
 
@@ -112,16 +125,29 @@ async function compareSlots(
   client: Client,
   practitioner: Practitioner,
   day: number,
-  appointments: AppointmentView[],
+  taken: readonly Occupied[],
 ): Promise<string[]> {
-  const service = practitioner === world.edited ? world.services.edited : world.services.plain;
+  const { service, open } = world.searchOf(practitioner);
   const step = service.slotIntervalMinutes * MINUTE;
-  const taken = timesOf(world, appointments).filter(({ from, until }) => from < day + DAY && until > day);
-  const expected = new Set<number>();
-  for (let start = day + OPEN.from; start + service.durationMinutes * MINUTE <= day + OPEN.until; start += step) {
-    const from = start - service.bufferBeforeMinutes * MINUTE;
-    const until = start + (service.durationMinutes + service.bufferAfterMinutes) * MINUTE;
-    if (!taken.some((time) => time.from < until && from < time.until)) expected.add(start);
+  const expected = new Map<number, number>();
+  const expect = (start: number) => {
+    const time = timeOf(service, start);
+    const session = `${service.id} ${start}`;
+    const seated = new Set(taken.filter((other) => other.session === session).map(({ id }) => id)).size;
+    const points = [time.from, ...taken.map((other) => other.time.from)];
+    const free = points.every(
+      (point) => point < time.from || point >= time.until || sessionsAt(taken, point).size < practitioner.places,
+    );
+    const remaining = seated > 0 ? service.capacity - seated : free ? service.capacity : 0;
+    if (remaining > 0) expected.set(start, remaining);
+  };
+  for (let start = day + open.from; start + service.durationMinutes * MINUTE <= day + open.until; start += step) {
+    expect(start);
+  }
+  // A session that has begun to fill is offered wherever it lies.
+  if (service.capacity > 1) {
+    const prefix = `${service.id} `;
+    for (const { session } of taken) if (session.startsWith(prefix)) expect(Number(session.slice(prefix.length)));
   }
   const query = new URLSearchParams({
     serviceId: service.id,
@@ -131,11 +157,18 @@ async function compareSlots(
     limit: '1000',
   });
   const { body } = await client.must('GET', `/v1/slots?${query.toString()}`);
-  const offered = new Set((body as { data: SlotView[] }).data.map((slot) => Date.parse(slot.startsAt)));
+  const { data } = body as { data: SlotView[] };
+  const offered = new Map(data.map((slot) => [Date.parse(slot.startsAt), slot.remaining ?? 1]));
   const show = (instant: number) => `${new Date(instant).toISOString()} of ${practitioner.name}`;
   return [
-    ...[...offered].filter((start) => !expected.has(start)).map((start) => `${show(start)} is offered, but taken`),
-    ...[...expected].filter((start) => !offered.has(start)).map((start) => `${show(start)} is free, but not offered`),
+    ...[...offered.keys()]
+      .filter((start) => !expected.has(start))
+      .map((start) => `${show(start)} is offered, but taken`),
+    ...[...expected].flatMap(([start, remaining]) => {
+      if (!offered.has(start)) return [`${show(start)} is free, but not offered`];
+      if (service.capacity === 1 || offered.get(start) === remaining) return [];
+      return [`${show(start)} has ${remaining} seats left, but ${offered.get(start)} are offered`];
+    }),
   ];
 }
 

@@ -1,6 +1,9 @@
 import pg from 'pg';
 import { auditLedger } from '../../src/operations';
-import type { Finding, Life, Span } from './history';
+import type { SegmentView } from './client';
+import type { Span } from './history';
+import type { Finding } from './history-checks';
+import type { Life } from './lives';
 import { differencesFromLife } from './invariants';
 import { ACKNOWLEDGED, AUDITED, DATABASE_CHECKS, EXPIRED, OCCUPYING, SQL_CHECKS, UNEXPLAINED } from './invariants.sql';
 import type { World } from './world';
@@ -13,7 +16,7 @@ interface Row {
   ends_at: Date;
   service_id: string;
   phone: string;
-  segments: Array<{ scheduleId: string; practitionerId: string | null; startsAt: string; endsAt: string }>;
+  segments: SegmentView[];
   metadata: Record<string, unknown>;
 }
 
@@ -59,7 +62,14 @@ export class LedgerReader {
       findings.push(...compare(lives, rows, { from: startedAt, until: performance.now() }));
       const ids = [...new Set([...acknowledged, ...rows.keys()])];
       const { organizationId, schedules, tag } = world;
-      const scope = { organizationId, schedules, appointments: ids, phones: [...world.phones], tag };
+      const scope = {
+        organizationId,
+        schedules,
+        appointments: ids,
+        phones: [...world.phones],
+        tag,
+        seats: world.seatsOf,
+      };
       for (const { name, sql, parameters } of SQL_CHECKS) {
         const result = await this.client.query<[string]>({ text: sql, values: parameters(scope), rowMode: 'array' });
         findings.push(...result.rows.map(([detail]) => ({ check: name, detail })));
@@ -112,7 +122,7 @@ export class LedgerReader {
        FROM appointment a
        JOIN patient p ON p.organization_id = a.organization_id AND p.id = a.patient_id
        CROSS JOIN LATERAL (
-         SELECT coalesce(jsonb_agg(jsonb_build_object('scheduleId', g.schedule_id, 'practitionerId', g.practitioner_id,
+         SELECT coalesce(jsonb_agg(jsonb_build_object('scheduleId', g.schedule_id, 'practitionerId', g.practitioner_id, 'roomId', g.room_id,
                   'startsAt', g.starts_at, 'endsAt', g.ends_at) ORDER BY g.position), '[]') AS segments,
                 coalesce(bool_or(g.schedule_id = ANY($2::uuid[])), false) AS here
          FROM appointment_segment g WHERE g.organization_id = a.organization_id AND g.appointment_id = a.id
@@ -144,12 +154,12 @@ function compare(lives: readonly Life[], rows: Map<string, Row>, read: Span): Fi
       endsAt: row.ends_at.toISOString(),
     };
     const differences = differencesFromLife(life, view, read);
-    const [segment] = row.segments;
-    if (
-      Date.parse(segment?.startsAt ?? '') !== row.starts_at.getTime() ||
-      Date.parse(segment?.endsAt ?? '') !== row.ends_at.getTime()
-    ) {
-      differences.push(`${id}: its segment lies elsewhere than it`);
+    const [from, until] = [
+      Math.min(...row.segments.map(({ startsAt }) => Date.parse(startsAt))),
+      Math.max(...row.segments.map(({ endsAt }) => Date.parse(endsAt))),
+    ];
+    if (from !== row.starts_at.getTime() || until !== row.ends_at.getTime()) {
+      differences.push(`${id}: its segments lie elsewhere than it`);
     }
     if (row.phone !== life.wish.phone)
       differences.push(`${id}: is the patient's with ${row.phone} instead of ${life.wish.phone}`);

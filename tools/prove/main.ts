@@ -3,7 +3,7 @@ import { type Install, InstallError, openGiven, startFresh } from './install';
 import { checkOverHttp, HTTP_CHECKS } from './invariants';
 import { DATABASE_CHECKS } from './invariants.sql';
 import type { LedgerReader } from './ledger-reader';
-import { HISTORY_CHECKS } from './history';
+import { HISTORY_CHECKS } from './history-checks';
 import { HELP, type Options, OptionsError, readOptions } from './options';
 import { Random, subSeed } from './random';
 import { Figures, Progress, type Report, showReport, violationsOf, writeJson } from './report';
@@ -167,7 +167,7 @@ class Crowd {
   /** The processes of a given install share the work in every storm; of a fresh one, where the storm is about that. */
   take(count: number, storm?: Storm): Client[] {
     const { urls, apiKey, kind } = this.install;
-    const used = kind === 'given' || storm?.severalProcesses ? urls : urls.slice(0, 1);
+    const used = kind === 'given' || storm?.severalProcesses || storm?.everyProcess ? urls : urls.slice(0, 1);
     return Array.from({ length: count }, (_, number) => {
       const url = used[number % used.length] as string;
       const known = this.clients.get(`${number} ${url}`) ?? new Client(number, url, apiKey);

@@ -8,10 +8,11 @@ Races many clients for the same time over real HTTP, storm after storm, and chec
 twice, nothing acknowledged was lost, and everything still fits together. Exits with 1 on any violation.
 
   --url U        a process of a running install; repeat it, or separate with commas, for several processes of one
-                 install. Without it two processes are started on an empty database, and removed afterwards.
+                 install. Without it processes are started on an empty database, and removed afterwards.
   --api-key K    an administrator's API key of that install
   --clients N    clients at most (200)
   --rounds N     rounds of each storm (100); of storms whose rounds take seconds, some at most
+  --processes N  how many processes of a fresh install (2)
   --minutes M    repeat all storms, with new sub-seeds, until M minutes are over
   --seed S       repeat the choices of an earlier run
   --storms A,B   only these: ${inLines(STORMS.map((storm) => storm.name))}
@@ -31,6 +32,7 @@ export interface Options {
   /** Undefined: each storm once. */
   minutes?: number;
   seed: number;
+  processes: number;
   json?: string;
   storms: string[];
   /** For the tests of prove itself, and therefore not in the help: see `test/plants`. */
@@ -73,6 +75,7 @@ export function readOptions(args: string[]): Options | 'help' {
     rounds: whole('--rounds', given.rounds, 1, 1_000_000) ?? 100,
     minutes: minutes(given.minutes),
     seed: whole('--seed', given.seed, 0, 2 ** 32 - 1) ?? randomInt(2 ** 32),
+    processes: whole('--processes', given.processes, 1, 8) ?? 2,
     json: given.json,
     storms,
     preload: given['app-require'] ?? [],
@@ -91,6 +94,7 @@ function parse(args: string[]) {
         rounds: { type: 'string' },
         minutes: { type: 'string' },
         seed: { type: 'string' },
+        processes: { type: 'string' },
         storms: { type: 'string', multiple: true },
         json: { type: 'string' },
         help: { type: 'boolean', short: 'h' },

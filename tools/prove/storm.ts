@@ -1,20 +1,29 @@
-import { type Answer, type AppointmentView, type Client, describe, problemOf, type RequestOptions } from './client';
+import { differencesFrom, namedSegments, showInstant, standingOf } from './asked';
+import type { Practitioner, Service } from './catalog';
+import {
+  type Answer,
+  type AppointmentView,
+  type Client,
+  type Cut,
+  describe,
+  problemOf,
+  type RequestOptions,
+} from './client';
 import {
   type Action,
   type Booking,
   type Change,
-  checkHistory,
-  type Finding,
   History,
-  type Life,
-  livesOf,
   type Outcome,
   type Place,
+  type SegmentPlace,
   type Wish,
 } from './history';
+import { checkHistory, type Finding } from './history-checks';
+import { type Life, livesOf } from './lives';
 import type { Random } from './random';
 import type { Figures, Progress } from './report';
-import { MINUTE, type Practitioner, type Service, type World } from './world';
+import type { World } from './world';
 
 /** One kind of race. Add a storm as a file of its own beside the others, and name it in `storms/index.ts`. */
 export interface Storm {
@@ -32,6 +41,8 @@ export interface Storm {
   refusals: string[];
   /** Needs several processes of one install, and spreads its clients over them. */
   severalProcesses?: boolean;
+  /** Spreads its clients over the processes, if there are several. */
+  everyProcess?: boolean;
   /** Time that was lost can be free again a moment later, so an answer may offer it. */
   timeComesBack?: boolean;
   run(ctx: StormContext): Promise<void>;
@@ -69,6 +80,7 @@ const SOON_MS = 60_000;
 /** What a storm works with: clients, times and numbers of the test location, the record of what happens, the verdicts. */
 export class StormContext {
   readonly history = new History();
+  private readonly actedOn = new Set<string>();
   private round = 0;
   private lastRefusalAt: number | undefined;
 
@@ -119,14 +131,19 @@ export class StormContext {
   }
 
   /** A booking to be sent, with every choice made already: its body is the same however often it is sent. */
-  wish(what: {
-    service: Service;
-    startsAt: number;
-    phone: string;
-    practitioner?: Practitioner;
-    /** `true` for as long as the service says. */
-    hold?: true | { seconds: number };
-  }): Wish {
+  wish(
+    what: {
+      service: Service;
+      startsAt: number;
+      phone: string;
+      practitioner?: Practitioner;
+      /** Of a composite whose segments are named. */
+      segments?: SegmentPlace[];
+      /** `true` for as long as the service says. */
+      hold?: true | { seconds: number };
+    },
+    random = this.random,
+  ): Wish {
     const requestId = this.world.newRequestId();
     const { hold, ...rest } = what;
     return {
@@ -134,12 +151,13 @@ export class StormContext {
       requestId,
       holdSeconds: hold === true ? what.service.holdMinutes * 60 : hold?.seconds,
       // Callers with a key and callers without one meet in every race.
-      key: this.random.chance(0.5) ? requestId : undefined,
+      key: random.chance(0.5) ? requestId : undefined,
       body: {
         serviceId: what.service.id,
         ...(what.practitioner ? { practitionerId: what.practitioner.id } : {}),
         // One instant has many spellings; all of them mean the same slot.
-        startsAt: showInstant(what.startsAt, this.random.pick([0, 60, -300, 330])),
+        startsAt: showInstant(what.startsAt, random.pick(OFFSETS)),
+        ...(what.segments ? { segments: namedSegments(what.service, what.segments) } : {}),
         patient: { phone: what.phone, name: `${this.world.tag} patient` },
         metadata: { prove: this.world.tag, request: requestId },
         ...(hold === undefined ? {} : { hold }),
@@ -148,12 +166,13 @@ export class StormContext {
   }
 
   /** Sends a booking and records what came of it. */
-  async book(client: Client, wish: Wish): Promise<Booking & { answer: Answer }> {
+  async book(client: Client, wish: Wish, cut?: Cut): Promise<Booking & { answer: Answer }> {
     const answer = await client.request('POST', '/v1/appointments', {
       body: wish.body,
       headers: wish.key === undefined ? {} : { 'idempotency-key': wish.key },
+      cut,
     });
-    const replayed = answer.headers['idempotency-replayed'] === 'true';
+    const replayed = isReplayed(answer);
     const { outcome, code } = this.count(answer, replayed ? 'replayed' : undefined);
     const appointment = outcome === 'ok' ? (answer.body as AppointmentView) : undefined;
     const { startedAt, endedAt } = answer;
@@ -170,19 +189,25 @@ export class StormContext {
     client: Client,
     action: Action,
     appointment: Pick<AppointmentView, 'id'>,
-    { target, ifMatch }: { target?: Place; ifMatch?: number } = {},
+    { target, ifMatch, key, cut, random = this.random, service }: ActOptions = {},
   ): Promise<Change & { answer: Answer }> {
     const { id } = appointment;
     const body =
       target === undefined
         ? { reason: 'prove' }
         : {
-            startsAt: showInstant(target.startsAt, this.random.pick([0, 60, -300, 330])),
+            startsAt: showInstant(target.startsAt, key === undefined ? random.pick(OFFSETS) : 0),
             ...(target.practitionerId === undefined ? {} : { practitionerId: target.practitionerId }),
+            ...(target.segments && service ? { segments: namedSegments(service, target.segments) } : {}),
           };
-    const headers: Record<string, string> = ifMatch === undefined ? {} : { 'if-match': `"${ifMatch}"` };
-    const answer = await client.request('POST', `/v1/appointments/${id}/${action}`, { body, headers });
-    const { outcome, code } = this.count(answer, DONE[action]);
+    const headers: Record<string, string> = {
+      ...(ifMatch === undefined ? {} : { 'if-match': `"${ifMatch}"` }),
+      ...(key === undefined ? {} : { 'idempotency-key': key }),
+    };
+    this.actedOn.add(id);
+    const answer = await client.request('POST', `/v1/appointments/${id}/${action}`, { body, headers, cut });
+    const replayed = isReplayed(answer);
+    const { outcome, code } = this.count(answer, replayed ? 'replayed' : DONE[action]);
     const changed = outcome === 'ok' ? (answer.body as AppointmentView) : undefined;
     const change: Change = {
       round: this.round,
@@ -193,6 +218,7 @@ export class StormContext {
       appointmentId: id,
       action,
       ifMatch,
+      key,
       target,
       appointment: changed,
       currentStatus: problemOf(answer).currentStatus,
@@ -201,6 +227,11 @@ export class StormContext {
     if (changed) this.expectChanged(change, changed, answer);
     if (code === 'slot_taken' && target) this.expectAlternatives(target, answer);
     return { ...change, answer };
+  }
+
+  /** Whether somebody has begun to act on it, whatever came of that. */
+  isActedOn(appointmentId: string): boolean {
+    return this.actedOn.has(appointmentId);
   }
 
   async cancel(client: Client, appointmentId: string): Promise<Outcome> {
@@ -276,6 +307,7 @@ export class StormContext {
     for (const { check, detail } of [...ofHistory.findings, ...ofState.findings]) this.figures.violation(check, detail);
     await this.world.tidy(this.clients);
     this.history.clear();
+    this.actedOn.clear();
   }
 
   /** Nothing changes by itself any more while it is checked. */
@@ -298,7 +330,7 @@ export class StormContext {
   private judgeAnswer(answer: Answer): { outcome: Outcome; code?: string } {
     const { status, headers } = answer;
     if (status >= 200 && status < 300) return { outcome: 'ok' };
-    if (status === 0) return { outcome: 'unknown', code: 'no_answer' };
+    if (status === 0) return { outcome: 'unknown', code: answer.isCut ? 'cut' : 'no_answer' };
     const code = problemOf(answer).code ?? `status_${status}`;
     if (status === 503 && code === 'busy') {
       this.expect(ANSWER_CHECKS.retryAfter, headers['retry-after'] !== undefined, () => describe(answer));
@@ -329,9 +361,8 @@ export class StormContext {
     if (action === 'cancel' && view.status !== 'cancelled') differences.push(view.status);
     if (action === 'confirm' && !['confirmed', 'pending'].includes(view.status)) differences.push(view.status);
     if (target && Date.parse(view.startsAt) !== target.startsAt) differences.push(`startsAt is ${view.startsAt}`);
-    const practitionerId = view.segments[0]?.practitionerId;
-    if (target?.practitionerId && practitionerId !== target.practitionerId)
-      differences.push(`practitioner is ${practitionerId}`);
+    const isThere = view.segments.some(({ practitionerId }) => practitionerId === target?.practitionerId);
+    if (target?.practitionerId && !isThere) differences.push(`not of practitioner ${target.practitionerId}`);
     if (answer.headers.etag !== `"${view.version}"`) differences.push(`ETag ${answer.headers.etag ?? 'missing'}`);
     if (ifMatch !== undefined && view.version <= ifMatch) differences.push(`version ${view.version} of ${ifMatch}`);
     this.expect(
@@ -354,52 +385,24 @@ export class StormContext {
   }
 }
 
+interface ActOptions {
+  target?: Place;
+  ifMatch?: number;
+  /** The same action is the same request under it, however often it is sent. */
+  key?: string;
+  cut?: Cut;
+  /** For the choices that are left: the storm's own, where its clients draw in turn. */
+  random?: Random;
+  /** Of a composite that is moved with its segments named. */
+  service?: Service;
+}
+
+const OFFSETS = [0, 60, -300, 330];
+
+const isReplayed = ({ headers }: Answer): boolean => headers['idempotency-replayed'] === 'true';
+
 /** What is told of a 2xx that books nothing new. */
 const DONE: Record<Action, string> = { confirm: 'confirmed', cancel: 'cancelled', reschedule: 'rescheduled' };
 
-/** How an appointment stands that was just booked. */
-function standingOf({ service, holdSeconds }: Wish): string {
-  if (holdSeconds !== undefined) return 'held';
-  return service.requiresConfirmation ? 'pending' : 'confirmed';
-}
-
 export const sleep = (milliseconds: number): Promise<void> =>
   new Promise((resolve) => setTimeout(resolve, Math.max(0, milliseconds)));
-
-/**
- * In what an appointment differs from the booking that made it, or from that where it was moved to; the empty list if in
- * nothing.
- */
-export function differencesFrom(
-  { service, practitioner, startsAt: wanted, requestId }: Wish,
-  appointment: AppointmentView,
-  { practitionerId, startsAt }: Place = { practitionerId: practitioner?.id, startsAt: wanted },
-): string[] {
-  const [segment] = appointment.segments;
-  const pairs: Array<[what: string, is: unknown, expected: unknown]> = [
-    ['startsAt', Date.parse(appointment.startsAt), startsAt],
-    ['endsAt', Date.parse(appointment.endsAt), startsAt + service.durationMinutes * MINUTE],
-    ['serviceId', appointment.serviceId, service.id],
-    ['segments', appointment.segments.length, 1],
-    ['the request in metadata', appointment.metadata?.['request'], requestId],
-    ['practitioner', segment?.practitionerId, practitionerId ?? segment?.practitionerId],
-  ];
-  const eligible = service.practitioners.some(({ id, scheduleId }) => {
-    return id === segment?.practitionerId && scheduleId === segment.scheduleId;
-  });
-  return [
-    ...pairs
-      .filter(([, is, expected]) => is !== expected)
-      .map(([what, is, expected]) => `${what} is ${String(is)} instead of ${String(expected)}`),
-    ...(eligible ? [] : ['a practitioner who does not offer the service']),
-  ];
-}
-
-/** An instant as RFC 3339 with the given offset, in minutes. */
-function showInstant(instant: number, offset: number): string {
-  const local = new Date(instant + offset * MINUTE).toISOString().slice(0, 19);
-  if (offset === 0) return `${local}Z`;
-  const [hours, minutes] = [Math.floor(Math.abs(offset) / 60), Math.abs(offset) % 60];
-  const pad = (value: number) => String(value).padStart(2, '0');
-  return `${local}${offset < 0 ? '-' : '+'}${pad(hours)}:${pad(minutes)}`;
-}

@@ -1,31 +1,18 @@
+import {
+  DAY,
+  MINUTE,
+  type Practitioner,
+  type Resource,
+  type SegmentRule,
+  type Service,
+  shortestLength,
+} from './catalog';
 import { type AppointmentView, type Client, inParallel, listAll } from './client';
+import { RESERVED_PHONES } from './phones';
 import type { Random } from './random';
-
-/** What the rules of a service say, as far as the storms reckon with it. */
-export interface Service {
-  id: string;
-  name: string;
-  durationMinutes: number;
-  bufferBeforeMinutes: number;
-  bufferAfterMinutes: number;
-  slotIntervalMinutes: number;
-  requiresConfirmation: boolean;
-  /** How long a time is held where a hold does not say it. */
-  holdMinutes: number;
-  practitioners: Practitioner[];
-}
-
-export interface Practitioner {
-  id: string;
-  scheduleId: string;
-  name: string;
-}
 
 /** `[{ weekday, start, end }]` as the API takes it. */
 export type Hours = Array<{ weekday: number; start: string; end: string }>;
-
-export const MINUTE = 60_000;
-export const DAY = 24 * 60 * MINUTE;
 
 /** Open every day, long enough for many rounds a day. Schedules here are in UTC, so local times are instants at once. */
 export const OPEN = { from: 6 * 60 * MINUTE, until: 22 * 60 * MINUTE };
@@ -37,8 +24,25 @@ const OCCUPYING = ['held', 'pending', 'confirmed', 'checked_in'];
 const APART = 30 * MINUTE;
 /** Tomorrow may be today by the time a round runs, and the last days must stay below the services' 90 days ahead. */
 const [FIRST_DAY, LAST_DAY] = [2, 86];
+/** Days that one round takes at most. */
+const ROOM_OF_A_ROUND = 12;
 const PRACTITIONERS = 8;
 const POOL = 5;
+/** Those who serve composites, beside the rooms: few, so that they are wanted by many. */
+const [SPECIALISTS, ROOMS] = [4, 2];
+export const SEATS = 4;
+export const PLACES = 3;
+/** How many can share a published slot. */
+export const PUBLISHED_SEATS = 2;
+/** When the one who publishes slots is open anyway. */
+const EARLY = weekly('06:00', '08:00');
+const EARLY_OPEN = { from: 6 * 60 * MINUTE, until: 8 * 60 * MINUTE };
+
+type SimpleKey =
+  | ('plain' | 'short' | 'long' | 'buffered' | 'approval' | 'pool' | 'edited')
+  | ('group' | 'alone' | 'seat' | 'seatLong' | 'published');
+type CompositeKey = 'two' | 'three' | 'five';
+type ServiceKey = SimpleKey | CompositeKey;
 
 /**
  * A test location of its own inside an install: practitioners, services and patients that nobody else uses, made through
@@ -53,9 +57,16 @@ export class World {
   organizationId = '';
   locationId = '';
   practitioners: Practitioner[] = [];
+  rooms: Resource[] = [];
   /** Whose hours are edited; nobody else's storms use this one. */
   edited!: Practitioner;
-  services!: Record<'plain' | 'short' | 'long' | 'buffered' | 'approval' | 'pool' | 'edited', Service>;
+  /** Who has sessions that several share. */
+  host!: Practitioner;
+  /** Who takes several at once. */
+  spacious!: Practitioner;
+  /** Who publishes slots, and has few hours beside them. */
+  publisher!: Practitioner;
+  services!: Record<ServiceKey, Service>;
   /** Days touched since the last {@link tidy}, as the instants at which they begin. */
   readonly daysUsed = new Set<number>();
 
@@ -66,11 +77,13 @@ export class World {
   private readonly sparePhones: string[];
   private readonly firstDay = (Math.floor(Date.now() / DAY) + FIRST_DAY) * DAY;
   private cursor: number;
+  /** Days gone by since the last {@link tidy}: after all of them the first ones would come again. */
+  private daysPassed = 0;
   private requests = 0;
 
   constructor(
     private readonly admin: Client,
-    random: Random,
+    private readonly random: Random,
     clients: number,
   ) {
     this.tag = `prove-${Date.now().toString(36)}${random
@@ -89,32 +102,97 @@ export class World {
     this.organizationId = (body as { id: string }).id;
     this.locationId = (await this.post('/v1/locations', { name: `${this.tag} (test)`, timeZone: 'UTC' })).id;
     for (let number = 1; number <= PRACTITIONERS; number++) {
-      this.practitioners.push(await this.createPractitioner(`${this.tag} ${number}`));
+      this.practitioners.push(await this.createResource('practitioner', `${number}`));
     }
-    this.edited = await this.createPractitioner(`${this.tag} edited`);
+    for (let number = 1; number <= ROOMS; number++)
+      this.rooms.push(await this.createResource('room', `room ${number}`));
+    this.edited = await this.createResource('practitioner', 'edited');
+    this.host = await this.createResource('practitioner', 'host');
+    this.spacious = await this.createResource('practitioner', 'spacious', { places: PLACES });
+    this.publisher = await this.createResource('practitioner', 'publisher', { hours: EARLY });
     const all = this.practitioners;
-    this.services = {
-      plain: await this.createService('plain', { durationMinutes: 30 }, all),
-      short: await this.createService('short', { durationMinutes: 15 }, all),
-      long: await this.createService('long', { durationMinutes: 60 }, all),
-      buffered: await this.createService(
-        'buffered',
-        { durationMinutes: 20, bufferBeforeMinutes: 10, bufferAfterMinutes: 15 },
-        all,
-      ),
-      approval: await this.createService('approval', { durationMinutes: 30, requiresConfirmation: true }, all),
-      pool: await this.createService('pool', { durationMinutes: 30 }, all.slice(0, POOL)),
-      edited: await this.createService('edited', { durationMinutes: 30 }, [this.edited]),
+    const buffers = { bufferBeforeMinutes: 10, bufferAfterMinutes: 15 };
+    const simple: Record<SimpleKey, [rules: Partial<Service>, practitioners: Practitioner[]]> = {
+      plain: [{ durationMinutes: 30 }, all],
+      short: [{ durationMinutes: 15 }, all],
+      long: [{ durationMinutes: 60 }, all],
+      buffered: [{ durationMinutes: 20, ...buffers }, all],
+      approval: [{ durationMinutes: 30, requiresConfirmation: true }, all],
+      pool: [{ durationMinutes: 30 }, all.slice(0, POOL)],
+      edited: [{ durationMinutes: 30 }, [this.edited]],
+      group: [{ durationMinutes: 30, capacity: SEATS, bufferAfterMinutes: 5 }, [this.host]],
+      alone: [{ durationMinutes: 20 }, [this.host]],
+      seat: [{ durationMinutes: 30 }, [this.spacious]],
+      seatLong: [{ durationMinutes: 45, bufferBeforeMinutes: 5, bufferAfterMinutes: 10 }, [this.spacious]],
+      published: [{ durationMinutes: 30, publishedSeats: PUBLISHED_SEATS }, [this.publisher]],
+    };
+    const made: Array<[string, Service]> = [];
+    for (const [key, [rules, practitioners]] of Object.entries(simple)) {
+      made.push([key, await this.createService(key, { practitioners, ...rules })]);
+    }
+    for (const [key, segments] of Object.entries(this.composites())) {
+      const rules = { segments, bufferBeforeMinutes: 5, bufferAfterMinutes: 10 };
+      made.push([
+        key,
+        await this.createService(key, { practitioners: this.practitioners.slice(0, SPECIALISTS), ...rules }),
+      ]);
+    }
+    this.services = Object.fromEntries(made) as Record<ServiceKey, Service>;
+  }
+
+  /** Of two to five segments, whose resources are listed in an order of chance. */
+  private composites(): Record<CompositeKey, SegmentRule[]> {
+    const specialists = this.practitioners.slice(0, SPECIALISTS);
+    const segment = (durationMinutes: number, of: Resource[], more: Partial<SegmentRule> = {}): SegmentRule => ({
+      name: `${durationMinutes} minutes`,
+      durationMinutes,
+      gapAfterMinutes: 0,
+      maxWaitMinutes: 0,
+      startsWithPrevious: false,
+      resources: this.random.shuffled(of),
+      ...more,
+    });
+    const beside = { startsWithPrevious: true };
+    return {
+      two: [segment(20, specialists, { gapAfterMinutes: 10 }), segment(15, specialists)],
+      three: [
+        segment(20, specialists.slice(0, 3), { gapAfterMinutes: 5, maxWaitMinutes: 20 }),
+        segment(15, this.rooms),
+        segment(15, specialists.slice(1)),
+      ],
+      five: [
+        segment(15, specialists),
+        segment(20, this.rooms, { ...beside, gapAfterMinutes: 5 }),
+        segment(15, specialists, { maxWaitMinutes: 10 }),
+        segment(15, specialists),
+        segment(15, this.rooms, beside),
+      ],
     };
   }
 
   /** All practitioners here; fewer where {@link create} has failed. */
   get everybody(): Practitioner[] {
-    return [...this.practitioners, this.edited].filter((practitioner) => practitioner !== undefined);
+    const others: Array<Practitioner | undefined> = [this.edited, this.host, this.spacious, this.publisher];
+    return [...this.practitioners, ...others].filter((practitioner) => practitioner !== undefined);
+  }
+
+  /** The service by which the free time of a practitioner is looked at, and within which hours of the day. */
+  searchOf(practitioner: Practitioner): { service: Service; open: { from: number; until: number } } {
+    const { edited, group, seat, published, plain } = this.services;
+    if (practitioner === this.edited) return { service: edited, open: OPEN };
+    if (practitioner === this.host) return { service: group, open: OPEN };
+    if (practitioner === this.spacious) return { service: seat, open: OPEN };
+    if (practitioner === this.publisher) return { service: published, open: EARLY_OPEN };
+    return { service: plain, open: OPEN };
   }
 
   get schedules(): string[] {
-    return this.everybody.map((practitioner) => practitioner.scheduleId);
+    return [...this.everybody, ...this.rooms].map(({ scheduleId }) => scheduleId);
+  }
+
+  /** How many share a session at most, where it is not what its service says. */
+  get seatsOf(): Record<string, number> {
+    return this.publisher ? { [this.publisher.scheduleId]: PUBLISHED_SEATS } : {};
   }
 
   /** Of one request, over all storms and their repetitions. */
@@ -137,7 +215,7 @@ export class World {
 
   /** True while a round can be given time that was not used since the last {@link tidy}. */
   get hasRoom(): boolean {
-    return this.daysUsed.size < LAST_DAY - FIRST_DAY - 1 && this.sparePhones.length > 10;
+    return this.daysPassed < LAST_DAY - FIRST_DAY - ROOM_OF_A_ROUND && this.sparePhones.length > 10;
   }
 
   /** The start of free time of this length, free of all practitioners, with room for buffers around it. */
@@ -192,12 +270,27 @@ export class World {
       if (OCCUPYING.includes(now.status)) throw new Error(`${path} is ${now.status}, and cannot be cancelled`);
     });
     this.daysUsed.clear();
+    this.daysPassed = 0;
     const given = [...this.phones].filter((phone) => !this.clientPhones.includes(phone));
     await inParallel(clients, given, async (client, phone) => {
       await this.removePatient(client, phone);
       this.phones.delete(phone);
       this.sparePhones.push(phone);
     });
+  }
+
+  /** Opens whatever exceptions have closed. */
+  async removeExceptions(client: Client, { scheduleId }: Practitioner): Promise<void> {
+    const schedule = `/v1/schedules/${scheduleId}`;
+    for (const { id } of await listAll<{ id: string }>(client, `${schedule}/exceptions`, {})) {
+      const { headers } = await client.must('GET', schedule);
+      await client.must(
+        'DELETE',
+        `${schedule}/exceptions/${id}`,
+        { headers: { 'if-match': headers.etag ?? '' } },
+        [404],
+      );
+    }
   }
 
   /**
@@ -216,8 +309,8 @@ export class World {
     await attempt(() => this.tidy(clients));
     await inParallel(clients, this.phones, (client, phone) => attempt(() => this.removePatient(client, phone)));
     for (const service of Object.values(this.services ?? {})) await attempt(() => this.delete('services', service.id));
-    for (const { id } of this.everybody) {
-      await attempt(() => this.delete('practitioners', id));
+    for (const { kind, id } of [...this.everybody, ...this.rooms]) {
+      await attempt(() => this.delete(`${kind}s`, id));
     }
     if (this.locationId !== '') await attempt(() => this.delete('locations', this.locationId));
     return failures;
@@ -232,46 +325,60 @@ export class World {
   }
 
   private nextDay(): void {
+    this.daysPassed++;
     this.cursor = dayOf(this.cursor) + DAY;
     if (this.cursor > this.firstDay + (LAST_DAY - FIRST_DAY) * DAY) this.cursor = this.firstDay;
   }
 
-  private async createPractitioner(name: string): Promise<Practitioner> {
-    const { id, scheduleId } = (await this.post('/v1/practitioners', { name, locationId: this.locationId })) as {
-      id: string;
-      scheduleId: string;
-    };
+  private async createResource(
+    kind: Resource['kind'],
+    key: string,
+    { hours = FULL_HOURS, places = 1 }: { hours?: Hours; places?: number } = {},
+  ): Promise<Resource> {
+    const name = `${this.tag} ${key}`;
+    const made = await this.post(`/v1/${kind}s`, { name, locationId: this.locationId });
+    const { id, scheduleId } = made as { id: string; scheduleId: string };
     const { headers } = await this.admin.must('GET', `/v1/schedules/${scheduleId}`);
     await this.admin.must('PUT', `/v1/schedules/${scheduleId}/hours`, {
       headers: { 'if-match': headers.etag ?? '' },
-      body: { timeZone: 'UTC', hours: FULL_HOURS },
+      body: { timeZone: 'UTC', hours, ...(places === 1 ? {} : { places }) },
     });
-    return { id, scheduleId, name };
+    return { kind, id, scheduleId, name, places };
   }
 
   private async createService(
     key: string,
-    rules: Pick<Service, 'durationMinutes'> &
-      Partial<Pick<Service, 'bufferBeforeMinutes' | 'bufferAfterMinutes' | 'requiresConfirmation'>>,
-    practitioners: Practitioner[],
+    { practitioners, segments, publishedSeats, ...rules }: Partial<Service> & Pick<Service, 'practitioners'>,
   ): Promise<Service> {
+    const durationMinutes = rules.durationMinutes ?? shortestLength(segments ?? []);
     const full = {
+      durationMinutes,
       bufferBeforeMinutes: 0,
       bufferAfterMinutes: 0,
-      slotIntervalMinutes: rules.durationMinutes,
+      slotIntervalMinutes: durationMinutes,
       requiresConfirmation: false,
       holdMinutes: 10,
+      capacity: 1,
       ...rules,
     };
     const name = `${this.tag} ${key}`;
+    const ids = (kind: Resource['kind'], of: Resource[]) =>
+      of.filter((resource) => resource.kind === kind).map((resource) => resource.id);
     const { id } = await this.post('/v1/services', {
       ...full,
       name,
       minNoticeMinutes: 0,
       maxDaysAhead: 90,
-      practitionerIds: practitioners.map((practitioner) => practitioner.id),
+      ...(segments
+        ? {
+            segments: segments.map(({ resources, ...segment }) => ({
+              ...segment,
+              [resources[0]!.kind === 'room' ? 'roomIds' : 'practitionerIds']: ids(resources[0]!.kind, resources),
+            })),
+          }
+        : { practitionerIds: ids('practitioner', practitioners) }),
     });
-    return { id, name, practitioners, ...full };
+    return { id, name, practitioners, segments, publishedSeats, ...full };
   }
 
   private async post(path: string, body: unknown): Promise<{ id: string }> {
@@ -293,25 +400,3 @@ export function weekly(...times: string[]): Hours {
 }
 
 export const dayOf = (instant: number): number => Math.floor(instant / DAY) * DAY;
-
-/**
- * Numbers reserved for fiction, which no provider delivers to: +1 NPA-555-0100 to -0199 (North American Numbering Plan,
- * ATIS-0300115) in area codes of the United States and Canada.
- */
-const RESERVED_PHONES = [
-  ...[
-    201, 202, 203, 205, 206, 207, 208, 209, 210, 212, 213, 214, 215, 216, 217, 218, 219, 224, 225, 228, 229, 231, 234,
-  ],
-  ...[
-    239, 240, 248, 251, 252, 253, 254, 256, 260, 262, 267, 269, 270, 276, 281, 301, 302, 303, 304, 305, 307, 308, 309,
-  ],
-  ...[
-    310, 312, 313, 314, 315, 316, 317, 318, 319, 320, 321, 323, 325, 330, 334, 336, 337, 339, 347, 351, 352, 360, 361,
-  ],
-  ...[
-    385, 386, 401, 402, 404, 405, 406, 407, 408, 409, 410, 412, 413, 414, 415, 416, 417, 418, 419, 423, 425, 432, 434,
-  ],
-  ...[
-    435, 438, 440, 443, 450, 469, 478, 479, 480, 501, 502, 503, 504, 505, 506, 507, 508, 509, 510, 512, 513, 514, 515,
-  ],
-].flatMap((area) => Array.from({ length: 100 }, (_, line) => `+1${area}55501${String(line).padStart(2, '0')}`));

@@ -1,5 +1,5 @@
 import type { Storm, StormContext } from '../storm';
-import { MINUTE } from '../world';
+import { MINUTE } from '../catalog';
 
 export const anyPractitioner: Storm = {
   name: 'any-practitioner',

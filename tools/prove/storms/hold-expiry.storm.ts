@@ -1,7 +1,8 @@
 import type { Client } from '../client';
-import { type Booking, type Change, lapseOf, type Span } from '../history';
+import { type Booking, type Change, type Span } from '../history';
+import { lapseOf } from '../lives';
 import { sleep, type Storm, type StormContext } from '../storm';
-import { MINUTE, type Practitioner } from '../world';
+import { MINUTE, type Practitioner } from '../catalog';
 
 /** The shortest hold that there is. */
 const SECONDS = 5;

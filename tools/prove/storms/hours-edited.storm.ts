@@ -1,7 +1,8 @@
 import type { Answer, Client } from '../client';
-import type { Booking } from '../history';
-import type { Storm, StormContext } from '../storm';
-import { FULL_HOURS, type Hours, MINUTE, weekly } from '../world';
+import type { Booking, Span } from '../history';
+import { sleep, type Storm, type StormContext } from '../storm';
+import { MINUTE } from '../catalog';
+import { FULL_HOURS, type Hours, weekly } from '../world';
 
 const HOUR = 60 * MINUTE;
 
@@ -14,10 +15,14 @@ export const hoursEdited: Storm = {
   run: (ctx) => ctx.eachRound((round) => editWhileBooked(ctx, round)),
 };
 
-/** A time that was closed by one edit and opened again by the next; both with the clients' clock. */
+/** Days of one round: some of them have no row when the first edit comes, and get it while hours change. */
+const DAYS = 3;
+/** So long an afternoon stays closed, at least, and a time by an exception. */
+const CLOSED_MS = 150;
+
+/** Times that were closed by one edit and opened again by the next; both with the clients' clock. */
 interface Closure {
-  from: number;
-  until: number;
+  times: Span[];
   closing: Answer;
   opening?: Answer;
 }
@@ -27,11 +32,11 @@ async function editWhileBooked(ctx: StormContext, round: number): Promise<void> 
   const { world, random } = ctx;
   const editor = ctx.clients[0]!;
   const bookers = ctx.clients.slice(1);
-  const day = world.takeDay();
+  const days = Array.from({ length: DAYS }, () => world.takeDay());
   const schedule = `/v1/schedules/${world.edited.scheduleId}`;
   const tag = new VersionTag(ctx, editor, schedule);
   const hours = (hours: Hours) => tag.edit('PUT', `${schedule}/hours`, { timeZone: 'UTC', hours });
-  const pause = () => new Promise((resolve) => setTimeout(resolve, 5 + random.below(20)));
+  const pause = (least = 5) => sleep(least + random.below(20));
 
   await ctx.ready(ctx.clients);
   await tag.read();
@@ -43,22 +48,23 @@ async function editWhileBooked(ctx: StormContext, round: number): Promise<void> 
     // Afternoons close for all weeks.
     const noon = 12 + random.below(6);
     const closing = await hours(weekly('06:00', `${noon}:00`));
-    const byHours: Closure = { from: day + noon * HOUR, until: day + 24 * HOUR, closing };
+    const afternoons = days.map((day) => ({ from: day + noon * HOUR, until: day + 24 * HOUR }));
+    const byHours: Closure = { times: afternoons, closing };
     closures.push(byHours);
-    await pause();
+    await pause(CLOSED_MS);
     byHours.opening = await hours(round % 2 === 0 ? FULL_HOURS : weekly('06:00', '14:00', '14:00', '22:00'));
     await pause();
     // Two hours close on this day alone.
-    const from = day + (8 + random.below(12)) * HOUR;
+    const from = random.pick(days) + (8 + random.below(12)) * HOUR;
     const added = await tag.edit('POST', `${schedule}/exceptions`, {
       startsAt: new Date(from).toISOString(),
       endsAt: new Date(from + 2 * HOUR).toISOString(),
       kind: 'closed',
       reason: 'prove',
     });
-    const byException: Closure = { from, until: from + 2 * HOUR, closing: added };
+    const byException: Closure = { times: [{ from, until: from + 2 * HOUR }], closing: added };
     closures.push(byException);
-    await pause();
+    await pause(CLOSED_MS);
     const { id } = added.body as { id: string };
     byException.opening = await tag.edit('DELETE', `${schedule}/exceptions/${id}`);
     await pause();
@@ -69,7 +75,7 @@ async function editWhileBooked(ctx: StormContext, round: number): Promise<void> 
   const editing = { done: false };
   const books = async (client: Client) => {
     while (!editing.done) {
-      const startsAt = day + 6 * HOUR + random.below(32) * 30 * MINUTE;
+      const startsAt = random.pick(days) + 6 * HOUR + random.below(32) * 30 * MINUTE;
       const { edited } = world.services;
       const wish = ctx.wish({
         service: edited,
@@ -152,15 +158,18 @@ function judgeClosures(
 ): void {
   for (const closure of closures) {
     const { closing, opening } = closure;
+    for (const time of closure.times) {
+      ctx.history.closures.push({
+        resourceId: ctx.world.edited.id,
+        time,
+        possible: { from: closing.startedAt, until: opening?.endedAt ?? Infinity },
+        certain: { from: closing.endedAt, until: opening?.startedAt ?? closing.endedAt },
+      });
+    }
     const affected = new Set(affectedBy(closing));
     const inside = bookings.filter((booking) => overlapsClosure(booking, closure));
-    for (const { appointment, startedAt, endedAt } of inside.filter(({ outcome }) => outcome === 'ok')) {
+    for (const { appointment, endedAt } of inside.filter(({ outcome }) => outcome === 'ok')) {
       const id = appointment!.id;
-      ctx.expect(
-        'nobody is booked into time that is closed',
-        !(startedAt > closing.endedAt && opening !== undefined && endedAt < opening.startedAt),
-        () => `${id} at ${appointment!.startsAt}`,
-      );
       const stayed = (cancelledFrom.get(id) ?? Infinity) > closing.endedAt;
       ctx.expect(
         'an edit that closes time names the bookings in it (affectedAppointments)',
@@ -169,21 +178,12 @@ function judgeClosures(
       );
     }
   }
-  for (const { code, wish, startedAt, endedAt } of bookings) {
-    if (code !== 'outside_hours') continue;
-    ctx.expect(
-      'only time that is closed is refused as outside the hours',
-      closures.some((closure) => {
-        const after = closure.opening?.endedAt ?? Infinity;
-        return overlapsClosure({ wish }, closure) && endedAt > closure.closing.startedAt && startedAt < after;
-      }),
-      () => new Date(wish.startsAt).toISOString(),
-    );
-  }
 }
 
-const overlapsClosure = ({ wish }: Pick<Booking, 'wish'>, { from, until }: Closure): boolean =>
-  wish.startsAt < until && from < wish.startsAt + wish.service.durationMinutes * MINUTE;
+const overlapsClosure = ({ wish }: Pick<Booking, 'wish'>, { times }: Closure): boolean =>
+  times.some(
+    ({ from, until }) => wish.startsAt < until && from < wish.startsAt + wish.service.durationMinutes * MINUTE,
+  );
 
 /** Ids, or representations that carry them. */
 function affectedBy(edit: Answer): string[] {

@@ -1,12 +1,17 @@
 import type { Storm } from '../storm';
 import { anyPractitioner } from './any-practitioner.storm';
 import { bookAgainstCancel } from './book-against-cancel.storm';
+import { composites } from './composites.storm';
+import { groups } from './groups.storm';
 import { holdExpiry } from './hold-expiry.storm';
 import { hoursEdited } from './hours-edited.storm';
 import { newPatient } from './new-patient.storm';
 import { oneEtag } from './one-etag.storm';
 import { oneSlot } from './one-slot.storm';
 import { overlapping } from './overlapping.storm';
+import { places } from './places.storm';
+import { published } from './published.storm';
+import { randomSeries } from './random.storm';
 import { reschedule } from './reschedule.storm';
 import { sameKey } from './same-key.storm';
 import { sweeper } from './sweeper.storm';
@@ -27,5 +32,10 @@ export const STORMS: readonly Storm[] = [
   sameKey,
   newPatient,
   hoursEdited,
+  composites,
+  groups,
+  places,
+  published,
+  randomSeries,
   twoProcesses,
 ];

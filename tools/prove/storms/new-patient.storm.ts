@@ -1,6 +1,6 @@
 import type { Client } from '../client';
 import type { Storm, StormContext } from '../storm';
-import { MINUTE } from '../world';
+import { MINUTE } from '../catalog';
 
 export const newPatient: Storm = {
   name: 'new-patient',

@@ -1,6 +1,5 @@
 import type { AppointmentView, Client } from '../client';
-import type { Practitioner } from '../world';
-import { MINUTE } from '../world';
+import { MINUTE, type Practitioner } from '../catalog';
 import type { Storm, StormContext } from '../storm';
 
 /** Clients that hold one ETag; changes of one appointment, one after the other. */

@@ -1,5 +1,5 @@
 import type { Storm } from '../storm';
-import { MINUTE } from '../world';
+import { MINUTE } from '../catalog';
 
 const SPAN_MINUTES = 120;
 

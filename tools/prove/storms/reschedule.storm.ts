@@ -1,6 +1,6 @@
 import type { AppointmentView, Client } from '../client';
 import type { Storm, StormContext } from '../storm';
-import { MINUTE, type Practitioner } from '../world';
+import { MINUTE, type Practitioner } from '../catalog';
 
 const TURNS = 4;
 /** The times that everybody wants, in minutes: fewer than there are clients, and overlapping. */

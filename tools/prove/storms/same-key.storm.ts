@@ -1,7 +1,7 @@
 import type { Answer } from '../client';
 import type { Booking } from '../history';
 import type { Storm, StormContext } from '../storm';
-import { MINUTE } from '../world';
+import { MINUTE } from '../catalog';
 
 const COPIES = 10;
 

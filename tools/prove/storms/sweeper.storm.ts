@@ -1,7 +1,9 @@
 import type { AppointmentView, Client } from '../client';
-import { type Booking, lapseOf, type Span } from '../history';
+import { type Booking, type Span } from '../history';
+import { lapseOf } from '../lives';
 import { sleep, type Storm, type StormContext } from '../storm';
-import { DAY, MINUTE, OPEN } from '../world';
+import { DAY, MINUTE } from '../catalog';
+import { OPEN } from '../world';
 
 const SECONDS = 5;
 /** Holds that are over are left alone while there are fewer, so that the sweeper always finds some to meet at. */

@@ -1,0 +1,7 @@
+/** Preloaded into the app: no answer is stored under its Idempotency-Key. */
+require('./replace.cjs')(
+  'platform/idempotency.js',
+  'Idempotency',
+  'store',
+  () => async (tx, request, key, reply) => reply,
+);
