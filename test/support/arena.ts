@@ -73,6 +73,7 @@ export async function makeArena(app: TestApp, sql: Sql): Promise<Arena> {
   const group = await make.service([shared.id], { capacity: 3 });
   const chair = await make.service([chairs.id]);
   const [one, two, nobody] = [await make.patient(), await make.patient(), await make.patient()];
+  const three = { patientId: (await make.patient()).id };
 
   const book = async (fields: object) => {
     const answer = await make.book({ serviceId: service.id, practitionerId: p.id, patientId: one.id, ...fields });
@@ -117,15 +118,15 @@ export async function makeArena(app: TestApp, sql: Sql): Promise<Arena> {
     { startsAt: inDays(DAY, '04:00'), endsAt: inDays(DAY, '04:30') },
     { 'If-Match': '*' },
   );
-  const visited = await book({ ...at(DAY, '16:00'), serviceId: visit.id, practitionerId: null });
+  const visited = await book({ ...at(DAY, '16:00'), serviceId: visit.id, practitionerId: null, ...three });
   const seat = (time: string, more: object = {}) =>
-    book({ ...at(DAY, time), serviceId: group.id, practitionerId: shared.id, ...more });
+    book({ ...at(DAY, time), serviceId: group.id, practitionerId: shared.id, ...three, ...more });
   const seated = await seat('10:00');
-  const seatOver = await seat('10:00', { patientId: two.id, ...hold });
+  const seatOver = await seat('10:00', hold);
   const seatHeld = await seat('12:00', { hold: { seconds: 3600 } });
   await lapse(sql, seatOver.id);
   // Two in a row on one place, one beside each of them on the other: who comes over both makes one of them move.
-  const place = (time: string) => book({ ...at(DAY, time), serviceId: chair.id, practitionerId: chairs.id });
+  const place = (time: string) => book({ ...at(DAY, time), serviceId: chair.id, practitionerId: chairs.id, ...three });
   const placed = await place('10:00');
   const beside = await place('10:15');
   const below = await place('10:45');
