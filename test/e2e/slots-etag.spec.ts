@@ -104,13 +104,14 @@ describe('the entity tag of free times', () => {
       `serviceId=${group.id}&${range}&locationId=${north.id}`,
       `serviceId=${visit.id}&${range}`,
     ];
-    return { north, south, one, two, room, simple, group, visit, queries };
+    return { north, one, two, room, simple, group, visit, queries };
   }
 
   it('is another one after every kind of write that changes the answer', async () => {
-    const { north, south, one, two, simple, group, visit, queries } = await world();
+    const { north, one, two, simple, group, visit, queries } = await world();
     const [, , , , , ofGroup] = queries;
-    let [ids, exception, published]: [string[], string, string] = [[], '', ''];
+    const ids: string[] = [];
+    let [exception, published] = ['', ''];
     const version = { 'If-Match': '*' };
     const book = async (fields: object) =>
       ids.push(made(await make.book({ startsAt: START, practitionerId: one.id, ...fields })).id);
@@ -198,7 +199,6 @@ describe('the entity tag of free times', () => {
       expect([what, later.status]).toEqual([what, 200]);
       expect([what, later.body.data]).not.toEqual([what, before.body.data]);
     }
-    expect(south.id).not.toBe(north.id);
   });
 
   it.each([1, 2])('is never the same for two answers, whatever happens (%d)', async (seed) => {
