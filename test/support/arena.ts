@@ -127,7 +127,7 @@ export async function makeArena(app: TestApp, sql: Sql): Promise<Arena> {
   await lapse(sql, seatOver.id);
   // Two in a row on one place, one beside each of them on the other: who comes over both makes one of them move.
   const place = (time: string) => book({ ...at(DAY, time), serviceId: chair.id, practitionerId: chairs.id, ...three });
-  const placed = await place('10:00');
+  await place('10:00');
   const beside = await place('10:15');
   const below = await place('10:45');
   await send('POST', `/v1/appointments/${beside.id}/cancel`, {});
@@ -223,14 +223,13 @@ export async function makeArena(app: TestApp, sql: Sql): Promise<Arena> {
       ],
     }),
     'move a visit': act('reschedule', visited.id, at(NEXT_DAY, '16:10')),
-    'open a session': booking({ ...at(DAY, '14:00'), serviceId: group.id, practitionerId: shared.id }),
     'join a session': booking({ ...at(DAY, '10:00'), serviceId: group.id, practitionerId: shared.id }),
     'hold a seat': booking({ ...at(DAY, '12:00'), serviceId: group.id, practitionerId: shared.id, ...hold }),
     'confirm a seat': act('confirm', seatHeld.id),
     'leave a session': act('cancel', seated.id),
+    'leave the last seat': act('cancel', seatHeld.id),
     'move to another session': act('reschedule', seated.id, at(DAY, '12:00')),
     'book a place': booking({ ...at(DAY, '10:20'), serviceId: chair.id, practitionerId: chairs.id }),
-    'move to another place': act('reschedule', placed.id, at(DAY, '10:20')),
     'check in': act('check-in', a.id),
     complete: act('complete', here.id),
     'say who did not come': act('no-show', begun.id),
@@ -272,7 +271,7 @@ export async function makeArena(app: TestApp, sql: Sql): Promise<Arena> {
 
   const names = new Map<string, string>();
   const named = { p, q, free, part, room, service, asking, unused, composite, one, two, nobody, home, branch };
-  const visits = { shared, chairs, visit, group, chair, visited, seated, seatOver, seatHeld, placed, below };
+  const visits = { shared, chairs, visit, group, chair, visited, seated, seatOver, seatHeld, below };
   const appointments = { ...visits, swept, ancient, a, b, later, held, pending, here, gone, lapsed, lapsedToo, begun };
   for (const [name, { id, scheduleId }] of Object.entries({ ...named, ...appointments })) {
     names.set(id, name);
