@@ -79,7 +79,7 @@ async function book(ctx: StormContext, scene: Scene, client: Client, operation: 
     new Random(operation.seed),
   );
   const wish: Wish = { ...drawn, key: operation.withKey ? drawn.requestId : undefined };
-  let { outcome, appointment, code } = await ctx.book(client, wish, operation.cut);
+  let { outcome, appointment, code } = await ctx.book(client, wish, { cut: operation.cut });
   for (let again = 1; wish.key !== undefined && isOpen(outcome, code) && again <= 5; again++) {
     await sleep(20 * again);
     ({ outcome, appointment, code } = await ctx.book(client, wish));
