@@ -344,7 +344,19 @@ describe('a series of random operations', () => {
 
   it('has every kind of operation in it, and every kind of cut', () => {
     const all = series(7).concat(series(8));
-    const kinds = ['book', 'hold briefly', 'hold', 'confirm', 'move', 'cancel', 'close time', 'open time', 'wait'];
+    const kinds = [
+      'book',
+      'hold briefly',
+      'hold',
+      'confirm',
+      'move',
+      'cancel',
+      'join',
+      'leave',
+      'close time',
+      'open time',
+      'wait',
+    ];
     expect(new Set(all.map(({ kind }) => kind))).toEqual(new Set(kinds));
     const cuts = all.flatMap(({ cut }) => (typeof cut === 'object' ? 'after' : (cut ?? [])));
     expect(new Set(cuts)).toEqual(new Set(['half-way', 'at-answer', 'after']));
