@@ -229,11 +229,12 @@ export class SlotsService {
     );
     saw(JSON.stringify(sessions));
     // A session that has begun to fill is offered, too, while seats are left, on the grid or not.
+    const here = await this.whereSessionsAre(tx, locationId === undefined ? [] : sessions);
     const known = new Set(starts.map(({ at, lane }) => `${at}/${lane.scheduleId}`));
     for (const { start: at, scheduleId } of sessions) {
       if (at < window.start || at >= window.end) continue;
       const lane = segments[0]!.lanes.find((each) => each.scheduleId === scheduleId)!;
-      if (known.has(`${at}/${scheduleId}`) || !accepts(lane)({ locationId: null })) continue;
+      if (known.has(`${at}/${scheduleId}`) || !here(lane, at).some(accepts(lane))) continue;
       known.add(`${at}/${scheduleId}`);
       starts.push({ at, lane });
     }
@@ -257,6 +258,25 @@ export class SlotsService {
     if (!mayShare(service.capacity, days)) return days;
     const ids = lanes.map((lane) => lane.scheduleId);
     return withSessions(days, await this.sessions.of(tx, service.id, ids, reach));
+  }
+
+  /** Tells of the sessions' starts within which hours they lie; from the rules, for a day without time left comes without its grid. */
+  private async whereSessionsAre(
+    tx: EntityManager,
+    sessions: ReadonlyArray<{ scheduleId: string } & Interval>,
+  ): Promise<(lane: Lane, at: number) => Array<{ locationId: string | null }>> {
+    if (sessions.length === 0) return () => [{ locationId: null }];
+    const schedules = await this.schedules.all(tx, [...new Set(sessions.map((each) => each.scheduleId))]);
+    const rules = await this.schedules.rulesOf(
+      tx,
+      schedules,
+      Math.min(...sessions.map((each) => each.start)) - 2 * DAY,
+    );
+    return ({ scheduleId, timeZone }, at) => {
+      const plans = planDays(rules.get(scheduleId)!, localDays(timeZone, { start: at, end: at + 1 }));
+      const hours = plans.flatMap((plan) => plan.grid).filter((each) => each.start <= at && at < each.end);
+      return hours.length > 0 ? hours : [{ locationId: null }];
+    };
   }
 
   /** The days of the lanes that an interval touches: rows where there are some, else planned from the rules. */

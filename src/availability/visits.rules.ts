@@ -257,7 +257,7 @@ export function planVisit(visit: Visit, startsAt: number, seen: Seen): VisitDeci
     const before = known.get(key);
     if (before !== undefined) return before;
     let found: Rest | undefined;
-    for (const start of startsWithin(stage, sofar)) {
+    for (const start of startsWithin(sofar)) {
       const waiting = start - sofar.earliest;
       // A later start only makes the patient wait longer.
       if (found && waiting > found.waiting) break;
@@ -298,19 +298,31 @@ export function planVisit(visit: Visit, startsAt: number, seen: Seen): VisitDeci
       day.taken.some((each) => each.start < end + visit.bufferAfterMinutes * MINUTE && end < each.end),
     );
 
-  /** When a stage can begin: as early as may be, or where something ends that is in its way. */
-  function startsWithin(stage: Stage, { earliest, slack }: Sofar): number[] {
+  /**
+   * When a stage can begin: as early as may be, or where something ends that is in its way, or in the way of a later one
+   * that cannot be put off for longer than the pauses between them allow.
+   */
+  function startsWithin({ stage, earliest, slack }: Sofar): number[] {
     if (slack === 0) return [earliest];
-    const edges = stage.segments
+    const edges = new Set([earliest]);
+    let ahead = 0;
+    for (const later of stages.slice(stage)) {
+      for (const edge of edgesOf(later)) edges.add(edge - ahead);
+      ahead += lengthOfStage(later) + waitAfter(later);
+    }
+    return [...edges].filter((edge) => edge >= earliest && edge <= earliest + slack).sort((a, b) => a - b);
+  }
+
+  /** Where something ends that can be in the way of a stage. */
+  const edgesOf = (stage: Stage): number[] =>
+    stage.segments
       .flatMap((segment) => segment.lanes)
       .flatMap(({ scheduleId }) => seen.get(scheduleId) ?? [])
       .flatMap((day) => [
         ...day.open.map((each) => each.start),
         ...day.taken.flatMap((each) => [each.end, each.end + visit.bufferBeforeMinutes * MINUTE]),
-      ])
-      .filter((edge) => edge > earliest && edge <= earliest + slack);
-    return [earliest, ...new Set(edges)].sort((a, b) => a - b);
-  }
+        ...(day.published ?? []).map((each) => each.end),
+      ]);
 
   /** Who can serve the segments of a stage together, one lane each: whoever served before him first. */
   function* choices(stage: Stage, start: number, { before, practitioner }: Sofar): Generator<ResourceLane[]> {

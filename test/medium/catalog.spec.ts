@@ -52,6 +52,13 @@ describe('the catalog', () => {
       UPDATE schedule_hours SET location_id = (SELECT min(id::text)::uuid FROM location);
       INSERT INTO schedule_exception (organization_id, id, schedule_id, starts_at, ends_at, kind)
         SELECT organization_id, gen_random_uuid(), id, now(), now() + interval '1 hour', 'closed' FROM schedule LIMIT 1;
+      INSERT INTO published_slot (organization_id, id, schedule_id, starts_at, ends_at, published_by)
+        SELECT organization_id, gen_random_uuid(), id, now(), now() + interval '1 hour', gen_random_uuid() FROM schedule LIMIT 1;
+      WITH session AS (
+        INSERT INTO group_session (organization_id, id, schedule_id, service_id, starts_at, ends_at)
+          SELECT s.organization_id, gen_random_uuid(), s.id, v.id, now(), now() + interval '1 hour' FROM schedule s, service v LIMIT 1
+          RETURNING organization_id, id)
+      INSERT INTO attendance (organization_id, session_id, seat, holder) SELECT organization_id, id, 1, gen_random_uuid() FROM session;
       INSERT INTO appointment_segment (organization_id, appointment_id, position, schedule_id, room_id, starts_at, ends_at,
                                        appointment_starts_at)
         SELECT a.organization_id, a.id, 1, r.schedule_id, r.id, a.starts_at, a.ends_at, a.starts_at FROM appointment a, room r LIMIT 1;

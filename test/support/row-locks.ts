@@ -38,6 +38,11 @@ interface Table {
   made?: { kind: string; key: string };
 }
 
+/** The days of a session: those of its claim. */
+const DAYS_OF = (session: string): string =>
+  `ARRAY(SELECT 'schedule_day/' || d.schedule_id || '/' || d.day FROM claim c JOIN schedule_day d ON d.schedule_id = c.schedule_id
+           AND d.covers && c.during WHERE c.holder = ${session})`;
+
 /**
  * Every table of the clinic, those that others refer to first. What stands `within` needs no place in the global order: who
  * changes it has the lock named here before, and so never waits for it.
@@ -49,6 +54,7 @@ export const TABLES: Record<string, Table> = {
   schedule: { key: 't.id' },
   schedule_hours: { key: 't.id', within: `ARRAY['schedule/' || t.schedule_id]` },
   schedule_exception: { key: 't.id', within: `ARRAY['schedule/' || t.schedule_id]` },
+  published_slot: { key: 't.id', within: `ARRAY['schedule/' || t.schedule_id]` },
   schedule_day: {
     key: `t.schedule_id || '/' || t.day`,
     made: { kind: 'new schedule_day', key: `t.schedule_id || '/' || t.day` },
@@ -67,6 +73,8 @@ export const TABLES: Record<string, Table> = {
   },
   service_segment: { key: `t.service_id || '/' || t.position`, within: `ARRAY['service/' || t.service_id]` },
   service_segment_resource: { key: 't.id', within: `ARRAY['service/' || t.service_id]` },
+  group_session: { key: 't.id', within: DAYS_OF('t.id') },
+  attendance: { key: `t.session_id || '/' || t.seat`, within: DAYS_OF('t.session_id') },
   patient: { key: 't.id', made: { kind: 'new patient', key: 't.phone' } },
   appointment: { key: 't.id' },
   appointment_segment: {
