@@ -37,7 +37,7 @@ class BookingPatientDto {
   source?: string;
 }
 
-class SegmentDto {
+class PlacementDto {
   @Id({ optional: true, nullable: true, description: 'Who; or roomId' })
   practitionerId?: string | null;
   @Id({ optional: true, nullable: true, description: 'Where; or practitionerId' })
@@ -55,8 +55,8 @@ class BookingDto {
   startsAt: string;
   @Id({ optional: true, nullable: true, description: 'Any free one who offers the service, unless named' })
   practitionerId?: string | null;
-  @ListOf(SegmentDto, { optional: true, nullable: true, min: 1, max: 20, description: SEGMENTS })
-  segments?: SegmentDto[] | null;
+  @ListOf(PlacementDto, { optional: true, nullable: true, min: 1, max: 20, description: SEGMENTS })
+  segments?: PlacementDto[] | null;
   @Id({ optional: true, nullable: true, description: 'In place of patient' })
   patientId?: string | null;
   @Nested(BookingPatientDto, { optional: true, nullable: true })
@@ -88,8 +88,8 @@ class RescheduleDto extends ReasonDto {
   startsAt: string;
   @Id({ optional: true, nullable: true, description: 'The same practitioner, unless named' })
   practitionerId?: string | null;
-  @ListOf(SegmentDto, { optional: true, nullable: true, min: 1, max: 20, description: SEGMENTS })
-  segments?: SegmentDto[] | null;
+  @ListOf(PlacementDto, { optional: true, nullable: true, min: 1, max: 20, description: SEGMENTS })
+  segments?: PlacementDto[] | null;
 }
 
 class AppointmentsQueryDto extends ListQuery {

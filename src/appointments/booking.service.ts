@@ -23,6 +23,7 @@ import { GUARDED_BOOKING, type NewAppointment, RECORD_BOOKING, recordValues } fr
 import {
   type Asked,
   decide,
+  inMode,
   problemOf,
   reachOf,
   type SegmentRequest,
@@ -109,7 +110,7 @@ export class BookingService {
     const service = await this.lanes.service(tx, request.serviceId, 'for booking');
     lost.allowOverlap = service.allowPatientOverlap;
     const mode = request.mode ?? service.modes[0]!;
-    const asked = await this.visits.ask(tx, service, {
+    const wish = await this.visits.ask(tx, service, {
       startsAt,
       mode,
       practitionerId: request.practitionerId ?? undefined,
@@ -120,12 +121,13 @@ export class BookingService {
     if (!service.modes.includes(mode)) {
       throw Problem.invalid({ pointer: '/mode', detail: `this service is offered as: ${service.modes.join(', ')}` });
     }
-    if (asked.visit.segments.some((segment) => segment.lanes.length === 0))
+    if (wish.visit.segments.some((segment) => segment.lanes.length === 0))
       throw new Problem('practitioner_not_eligible', 'Nobody offers this service at the moment.');
     const window = decideWindow(service, startsAt, this.clock.now());
     if (!window.ok) throw new Problem(window.reason);
 
-    const seen = await this.visits.look(tx, service, asked);
+    const seen = await this.visits.look(tx, service, wish);
+    const asked = inMode(wish, request.mode ?? undefined, service.modes, seen);
     const { first, wanted } = this.candidates(asked, seen, attempt);
     const during = timeOf(first);
     const patientId =
@@ -136,7 +138,7 @@ export class BookingService {
     const id = uuidv7();
     const { organizationId } = call;
     const draft = (parts: readonly Part[]) =>
-      this.draft(call, request, { id, service, parts, mode, patientId, standing });
+      this.draft(call, request, { id, service, parts, mode: asked.visit.mode, patientId, standing });
     // The guarded form serves one schedule and one day that has its row; the first try of a crowd, mostly the last one too.
     const day = attempt === 1 ? guardedDay(wanted, first, seen) : undefined;
     if (day !== undefined) {
@@ -160,7 +162,7 @@ export class BookingService {
       if (claimed.reason === 'taken') this.refusals.caught('slot_taken', call);
       // Another set may fit; only when all that could serve were locked is it known that none does.
       if (wanted !== asked && service.composite) throw new TryAgain('the planned set was taken meanwhile');
-      throw problemOf(asked.visit, claimed);
+      throw problemOf(asked, claimed);
     }
     // What was planned under the locks may end later than what was planned before.
     const time = timeOf(claimed.parts);
@@ -185,7 +187,7 @@ export class BookingService {
     const decision = decide(sorted, seen);
     // The zone of a schedule was changed between two of the readings.
     if (!decision.ok && decision.reason === 'day_missing') throw new TryAgain('the days of a schedule have moved');
-    if (!decision.ok) throw problemOf(visit, decision);
+    if (!decision.ok) throw problemOf(sorted, decision);
     const first = decision.parts;
     if (asked.placements) return { first, wanted: asked };
     if (visit.segments.length > 1) {

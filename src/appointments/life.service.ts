@@ -233,7 +233,7 @@ export class LifeService {
       const expected = expectedTime(asked);
       await this.rules.check(tx, service, { ...wish, during: expected });
       const claimed = await this.ledger.claim(tx, reachOf(asked), claim, (locked) => decide(asked, locked), own);
-      if (!claimed.ok) throw problemOf(asked.visit, claimed);
+      if (!claimed.ok) throw problemOf(asked, claimed);
 
       const segments = segmentsOf(claimed.parts, id, organizationId);
       await this.appointments.replaceSegments(tx, id, segments);
@@ -332,7 +332,7 @@ export class LifeService {
   private async requireOpen(tx: EntityManager, service: BookableService, asked: Asked): Promise<void> {
     const decision = decide(asked, await this.visits.look(tx, service, asked));
     if (!decision.ok && decision.reason !== 'taken' && decision.reason !== 'day_missing')
-      throw problemOf(asked.visit, decision);
+      throw problemOf(asked, decision);
   }
 }
 

@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import type { Call } from '../auth';
-import { type Slot, SlotsService } from '../availability';
+import { AlternativesService, type Slot } from '../availability';
 import { ConstraintViolation, Database, Log, Metrics, overlapsAny, Problem, showInstant } from '../platform';
 import { AppointmentRepository } from './appointment.repository';
 
@@ -29,7 +29,7 @@ export class RefusalsService {
   constructor(
     private readonly database: Database,
     private readonly appointments: AppointmentRepository,
-    private readonly slots: SlotsService,
+    private readonly alternatives: AlternativesService,
     private readonly log: Log,
     private readonly metrics: Metrics,
   ) {}
@@ -45,7 +45,7 @@ export class RefusalsService {
       startsAt: showInstant(startsAt),
       ...(mode === undefined ? {} : { mode }),
     });
-    const found = await this.slots.alternatives(call, { serviceId, practitionerId, startsAt, mode });
+    const found = await this.alternatives.find(call, { serviceId, practitionerId, startsAt, mode });
     const alternatives = (await this.whatSuits(call, lost, found)).slice(0, 3);
     return new Problem('slot_taken', 'Somebody else was faster: this time is booked. Please take another one.', {
       ...problem.extensions,

@@ -4,6 +4,7 @@ import {
   type BookableService,
   claimSpans,
   decidePlacements,
+  hasModes,
   LanesRepository,
   localTime,
   type Part,
@@ -105,6 +106,16 @@ export class VisitsService {
 export const decide = ({ visit, startsAt, placements }: Asked, seen: Seen): VisitDecision =>
   placements ? decidePlacements(visit, placements, seen) : planVisit(visit, startsAt, seen);
 
+/**
+ * The same in the mode that was asked for, or without a wish in the first of the service's modes that fits: the time may be
+ * published for one of the others.
+ */
+export function inMode(asked: Asked, wish: string | undefined, modes: readonly string[], seen: Seen): Asked {
+  if (wish !== undefined || !hasModes(seen)) return asked;
+  const each = modes.map((mode) => ({ ...asked, visit: { ...asked.visit, mode } }));
+  return each.find((one) => decide(one, seen).ok) ?? asked;
+}
+
 /** Everything that a visit may take: which lanes, and within which time. */
 export function reachOf({ visit, startsAt, placements }: Asked): Reach[] {
   const buffers = (core: Interval): Interval => ({
@@ -122,7 +133,7 @@ export function reachOf({ visit, startsAt, placements }: Asked): Reach[] {
 }
 
 /** The refusal as callers are told it; of a visit of several segments, with the reason of each. */
-export function problemOf(visit: Visit, { reason, segments }: VisitRefusal): Problem {
+export function problemOf({ visit, placements }: Asked, { reason, segments }: VisitRefusal): Problem {
   const code = reason === 'taken' ? 'slot_taken' : 'outside_hours';
   const detail = reason === 'other_mode' ? 'The time is published for another way of meeting.' : undefined;
   if (visit.segments.length === 1) return new Problem(code, detail);
@@ -130,10 +141,13 @@ export function problemOf(visit: Visit, { reason, segments }: VisitRefusal): Pro
     segments: segments.map(({ index, name, reason: own }) => ({
       index,
       name,
+      ...(placements && whoOf(placements[index]!.lane)),
       code: own === null ? null : own === 'taken' ? 'slot_taken' : 'outside_hours',
     })),
   });
 }
+
+const whoOf = ({ practitionerId, roomId }: ResourceLane) => (roomId === null ? { practitionerId } : { roomId });
 
 /** A segment as it is recorded, with what the clocks of its schedule will show. */
 export type NewSegment = AppointmentSegment & { timeZone: string; localStartsAt: string };

@@ -1,5 +1,5 @@
 import { Body, Controller, Delete, Get, Headers, Param, Post, Put, Query } from '@nestjs/common';
-import { ApiTags } from '@nestjs/swagger';
+import { ApiHeader, ApiResponse, ApiTags } from '@nestjs/swagger';
 import { type Call, CurrentCall } from '../auth';
 import { NewResourceDto } from '../clinic';
 import {
@@ -193,6 +193,9 @@ export class SlotsController {
   }
 
   @Get()
+  @ApiHeader({ name: 'if-none-match', required: false, description: 'The ETag of an earlier answer' })
+  @ApiResponse({ status: 200 })
+  @ApiResponse({ status: 304, description: 'Nothing has changed since then' })
   search(@CurrentCall() call: Call, @Query() query: SlotsQuery, @Headers('if-none-match') ifNoneMatch?: string) {
     return this.slots.search(call, query, ifNoneMatch);
   }

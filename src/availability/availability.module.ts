@@ -1,6 +1,7 @@
 import { Module } from '@nestjs/common';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import { ClinicModule } from '../clinic';
+import { AlternativesService } from './alternatives.service';
 import {
   PublishedSlotsController,
   ResourceLanesController,
@@ -31,6 +32,7 @@ import { SessionsRepository } from './sessions.repository';
 import { SlotsService } from './slots.service';
 
 const PROVIDERS = [
+  AlternativesService,
   DayGate,
   DayPlanner,
   ExplainService,

@@ -7,7 +7,7 @@ import { type BookableService, LanesRepository } from './lanes.repository';
 import { ScheduleDayRepository } from './ledger.repository';
 import { bookingWindow, decideWindow, spanOf } from './ledger.rules';
 import { ScheduleRepository } from './schedule.repository';
-import { lanesOf, SlotsService, visitOf } from './slots.service';
+import { hasModes, lanesOf, SlotsService, visitOf } from './slots.service';
 import { planVisit, reachesOf, type ResourceLane, segmentStarts, type Visit } from './visits.rules';
 
 export interface ExplainRequest {
@@ -45,8 +45,8 @@ export class ExplainService {
     return this.database.read(call.organizationId, async (tx) => {
       const service = await this.lanes.service(tx, request.serviceId);
       const now = this.clock.now();
-      const mode = request.mode ?? service.modes[0]!;
-      const reasons = this.ofService(service, mode, startsAt, now);
+      const first = request.mode ?? service.modes[0]!;
+      const reasons = this.ofService(service, first, startsAt, now);
       const segments = await this.lanes.segments(tx, service, request.practitionerId).catch((error: unknown) => {
         if (!(error instanceof Problem) || error.code !== 'practitioner_not_eligible') throw error;
         reasons.unshift(reason('practitioner_not_eligible', 'This practitioner does not offer the service.'));
@@ -54,9 +54,12 @@ export class ExplainService {
       });
       if (segments.some((segment) => segment.lanes.length === 0))
         reasons.push(reason('practitioner_not_eligible', 'Nobody offers this service at the moment.'));
-      const visit = visitOf(service, segments, mode);
-      const facts = segments.length === 0 ? undefined : await this.factsOf(tx, service, visit, startsAt);
-      const fits = facts !== undefined && planVisit(visit, startsAt, facts.seen).ok;
+      const asked = visitOf(service, segments, first);
+      const facts = segments.length === 0 ? undefined : await this.factsOf(tx, service, asked, startsAt);
+      const modes = request.mode === undefined && facts && hasModes(facts.seen) ? service.modes : [first];
+      const able = modes.find((each) => facts && planVisit({ ...asked, mode: each }, startsAt, facts.seen).ok);
+      const [fits, mode] = [able !== undefined, able ?? first];
+      const visit = { ...asked, mode };
       const starts = segmentStarts(visit, startsAt);
       const explained = segments.map(({ name, durationMinutes, lanes }, index) => {
         const span = spanOf({ ...service, durationMinutes }, starts[index]!);

@@ -1,3 +1,4 @@
+export { AlternativesService } from './alternatives.service';
 export { AvailabilityJobsModule } from './availability.jobs';
 export { AvailabilityModule } from './availability.module';
 export { DayGate } from './day-gate';
@@ -11,7 +12,7 @@ export { GUARDED_CLAIM, GUARDED_CLAIM_PARAMETERS, guardedClaimValues } from './l
 export { ResourceLanesService } from './resource-lanes.service';
 export { planDays, ScheduleRepository, type ScheduleRules } from './schedule.repository';
 export { SchedulesService } from './schedules.service';
-export { type SeenDay, type Slot, SlotsService, visitOf } from './slots.service';
+export { hasModes, type SeenDay, type Slot, SlotsService, visitOf } from './slots.service';
 export {
   claimSpans,
   decidePlacements,

@@ -81,8 +81,9 @@ export class PublishedSlotsService {
     return this.schedules.editing(
       call,
       this.database.transaction(call.organizationId, async (tx) => {
-        const schedule = await this.schedules.edit(tx, call, scheduleId);
-        const slot = await this.repository.getPublished(tx, scheduleId, id);
+        const find = () => this.repository.getPublished(tx, scheduleId, id);
+        const schedule = await this.schedules.edit(tx, call, scheduleId, find);
+        const slot = await find();
         await this.repository.deletePublished(tx, id);
         const span = { start: slot.startsAt.getTime(), end: slot.endsAt.getTime() };
         const affectedAppointments = await this.schedules.applyOpening(tx, schedule, span, 'schedule.slot_withdrawn');

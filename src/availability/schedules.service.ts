@@ -178,7 +178,7 @@ export class SchedulesService {
     return this.editing(
       call,
       this.database.transaction(call.organizationId, async (tx) => {
-        const schedule = await this.edit(tx, call, id);
+        const schedule = await this.edit(tx, call, id, () => this.schedules.getException(tx, id, exceptionId));
         const exception = await this.schedules.getException(tx, id, exceptionId);
         await this.schedules.deleteException(tx, exceptionId);
         const span = { start: exception.startsAt.getTime(), end: exception.endsAt.getTime() };
@@ -223,8 +223,10 @@ export class SchedulesService {
   }
 
   /** Locks a schedule for a change of its rules, and gives it its next version. */
-  async edit(tx: EntityManager, call: Call, id: string): Promise<Schedule> {
+  async edit(tx: EntityManager, call: Call, id: string, exists?: () => Promise<unknown>): Promise<Schedule> {
     const before = await this.schedules.lockForEdit(tx, id);
+    // What is not there is told before that the version is missing or old.
+    await exists?.();
     requireVersion(call, before.version, { required: true });
     const schedule = { ...before, version: before.version + 1, updatedAt: this.clock.date() };
     await this.schedules.save(tx, schedule);

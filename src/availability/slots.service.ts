@@ -12,11 +12,17 @@ import { mayShare, withSessions } from './ledger.service';
 import { planDays, ScheduleRepository } from './schedule.repository';
 import { SessionsRepository } from './sessions.repository';
 import { freeStarts, type GridDay } from './slots.rules';
-import { type Part, planVisit, reachesOf, type ResourceLane, type Visit, type VisitSegment } from './visits.rules';
+import {
+  type Part,
+  planVisit,
+  reachesOf,
+  type ResourceLane,
+  type Seen,
+  type Visit,
+  type VisitSegment,
+} from './visits.rules';
 
 const DAY = 86_400_000;
-/** How many are looked for; three are shown. */
-const ALTERNATIVES = 8;
 
 /** A time that can be booked, as the API shows it. */
 export interface Slot {
@@ -40,7 +46,8 @@ export interface SlotSearch {
   segments: readonly VisitSegment[];
   /** Starts lie in this half-open interval. */
   window: Interval;
-  mode: string;
+  /** The first of these that the time is open for; more than one matters only where something is published. */
+  modes: readonly string[];
   limit: number;
   /** The nearest to this instant come first, and not the earliest. */
   near?: number;
@@ -68,8 +75,6 @@ export type SeenDay = GridDay & {
 /** Finds free times. Reads day rows, never appointments, and never writes: a day without a row is planned in memory. */
 @Injectable()
 export class SlotsService {
-  private readonly searching = new Map<string, Promise<Slot[]>>();
-
   constructor(
     private readonly database: Database,
     private readonly clock: Clock,
@@ -93,14 +98,13 @@ export class SlotsService {
       const service = await this.repository.service(tx, request.serviceId);
       const segments = await this.repository.segments(tx, service, request.practitionerId);
       if (request.locationId) await this.locations.find(tx, request.locationId);
-      const mode = request.mode ?? service.modes[0]!;
+      const modes = request.mode === undefined ? service.modes : service.modes.filter((each) => each === request.mode);
       const asOf = this.clock.now();
       const { limit = 100, locationId } = request;
       const state = createHash('sha256');
-      state.update(JSON.stringify([service.id, service.version, segments, window, mode, limit, locationId]));
-      const offered = service.modes.includes(mode);
-      const search = { service, segments, window, mode, limit, locationId };
-      const data = offered ? await this.find(tx, search, asOf, (tag) => state.update(tag)) : [];
+      state.update(JSON.stringify([service.id, service.version, segments, window, modes, limit, locationId]));
+      const search = { service, segments, window, modes, limit, locationId };
+      const data = await this.find(tx, search, asOf, (tag) => state.update(tag));
       // Notice and window move with the clock, and with them the first and the last slot.
       state.update(JSON.stringify([data.length, data[0]?.startsAt, data.at(-1)?.startsAt]));
       const etag = `W/"${state.digest('base64url').slice(0, 27)}"`;
@@ -110,54 +114,7 @@ export class SlotsService {
   }
 
   /**
-   * Times that can be booked instead of one that was lost: near in time, the same practitioner's first; some more than are
-   * shown, for not all may suit. Callers who lost the same time in the same moment share one search.
-   */
-  alternatives(
-    call: Call,
-    lost: { serviceId: string; practitionerId?: string; startsAt: number; mode?: string },
-  ): Promise<Slot[]> {
-    const key = [call.organizationId, lost.serviceId, lost.practitionerId, lost.startsAt, lost.mode].join('/');
-    const running = this.searching.get(key);
-    if (running) return running;
-    const search = this.searchAlternatives(call, lost).finally(() => this.searching.delete(key));
-    this.searching.set(key, search);
-    return search;
-  }
-
-  private searchAlternatives(
-    call: Call,
-    lost: { serviceId: string; practitionerId?: string; startsAt: number; mode?: string },
-  ): Promise<Slot[]> {
-    return this.database.read(call.organizationId, async (tx) => {
-      const service = await this.repository.service(tx, lost.serviceId);
-      const now = this.clock.now();
-      const all = await this.repository.segments(tx, service);
-      // Whoever was asked for may not offer it any more by now.
-      const own = lost.practitionerId === undefined ? all : narrowed(all, lost.practitionerId);
-      const mode = lost.mode ?? service.modes[0]!;
-      const around = { start: lost.startsAt - DAY / 2, end: lost.startsAt + DAY / 2 };
-      const wide = { start: around.start, end: lost.startsAt + 14 * DAY };
-      // The search may have begun before the time was lost, so that very time is left out.
-      const isLost = (slot: Slot) =>
-        Date.parse(slot.startsAt) === lost.startsAt &&
-        (lost.practitionerId === undefined || slot.practitionerId === lost.practitionerId);
-      // At the lost time itself there can be as many as there are who begin it.
-      const limit = ALTERNATIVES + all[0]!.lanes.length;
-      const search = async (segments: readonly VisitSegment[], window: Interval) => {
-        const found = await this.find(tx, { service, segments, window, mode, limit, near: lost.startsAt }, now);
-        return found.filter((slot) => !isLost(slot));
-      };
-      const near = own && (await search(own, around));
-      if (near && near.length >= ALTERNATIVES) return near.slice(0, ALTERNATIVES);
-      const known = new Set((near ?? []).map(identity));
-      const far = await search(all, wide);
-      return [...(near ?? []), ...far.filter((slot) => !known.has(identity(slot)))].slice(0, ALTERNATIVES);
-    });
-  }
-
-  /**
-   * The first free slots in the order of start and practitioner, or the nearest. Reads a few days at a time until there are enough.
+   * The first free slots in the order of start and practitioner. Reads a few days at a time until there are enough.
    * @param saw is told of everything that was read
    */
   async find(
@@ -166,13 +123,9 @@ export class SlotsService {
     now: number,
     saw: (tag: string) => void = () => undefined,
   ): Promise<Slot[]> {
-    const { service, segments, limit } = search;
-    const bookable = bookingWindow(service, now);
-    const from = Math.max(search.window.start, bookable.start);
-    const to = Math.min(search.window.end, bookable.end + 1);
+    const { limit } = search;
+    const { start: from, end: to } = bookableWithin(search, now);
     const found: Slot[] = [];
-    // Who has to come for every part cannot be had where nobody serves one of them.
-    if (segments.some((segment) => segment.lanes.length === 0)) return found;
     for (let start = from, days = 2; start < to && found.length < limit; days *= 2) {
       const window = { start, end: Math.min(to, start + days * DAY) };
       found.push(...(await this.findWithin(tx, search, window, limit - found.length, saw)));
@@ -181,24 +134,55 @@ export class SlotsService {
     return found.slice(0, limit);
   }
 
+  /** The free slots that are nearest to an instant. Reads the whole window at once. */
+  async nearest(tx: EntityManager, search: SlotSearch & { near: number }, now: number): Promise<Slot[]> {
+    const window = bookableWithin(search, now);
+    if (window.start >= window.end) return [];
+    return (await this.findWithin(tx, search, window, search.limit, () => undefined)).slice(0, search.limit);
+  }
+
   private async findWithin(
     tx: EntityManager,
-    { service, segments, mode, near, locationId }: SlotSearch,
+    search: SlotSearch,
+    window: Interval,
+    limit: number,
+    saw: (tag: string) => void,
+  ): Promise<Slot[]> {
+    const { service, segments, modes, near } = search;
+    // Who has to come for every part cannot be had where nobody serves one of them.
+    if (modes.length === 0 || segments.some((segment) => segment.lanes.length === 0)) return [];
+    const visit = visitOf(service, segments, modes[0]!);
+    const reach = {
+      start: reachesOf(visit, window.start)[0]!.start,
+      end: Math.max(...reachesOf(visit, window.end).map((each) => each.end)),
+    };
+    const days = await this.look(tx, service, lanesOf(segments), reach);
+    for (const day of [...days.values()].flat()) saw(day.tag);
+    const ofMode = (mode: string) => this.inMode(tx, search, mode, days, window, limit, saw);
+    if (modes.length === 1 || !hasModes(days)) return ofMode(modes[0]!);
+    const found = new Map<string, Slot>();
+    for (const mode of modes) {
+      for (const slot of await ofMode(mode)) if (!found.has(identity(slot))) found.set(identity(slot), slot);
+    }
+    const startOf = (slot: Slot) => Date.parse(slot.startsAt);
+    return [...found.values()].sort(
+      (a, b) => inOrder(near)(startOf(a), startOf(b)) || ((a.practitionerId ?? '') < (b.practitionerId ?? '') ? -1 : 1),
+    );
+  }
+
+  private async inMode(
+    tx: EntityManager,
+    { service, segments, near, locationId }: SlotSearch,
+    mode: string,
+    days: ReadonlyMap<string, SeenDay[]>,
     window: Interval,
     limit: number,
     saw: (tag: string) => void,
   ): Promise<Slot[]> {
     const visit = visitOf(service, segments, mode);
-    const reach = {
-      start: reachesOf(visit, window.start)[0]!.start,
-      end: Math.max(...reachesOf(visit, window.end).map((each) => each.end)),
-    };
-    const lanes = lanesOf(segments);
-    const days = await this.look(tx, service, lanes, reach);
-    for (const day of [...days.values()].flat()) saw(day.tag);
     const accepts = (lane: ResourceLane) => (interval: { locationId: string | null }) =>
       locationId === undefined || (interval.locationId ?? lane.locationId) === locationId;
-    const inOrder = (a: number, b: number) => (near === undefined ? a - b : Math.abs(a - near) - Math.abs(b - near));
+    const order = inOrder(near);
     if (service.composite) {
       const timing = {
         ...service,
@@ -210,18 +194,13 @@ export class SlotsService {
       const starts = segments[0]!.lanes.flatMap((lane) =>
         freeStarts(days.get(lane.scheduleId) ?? [], timing, window, accepts(lane), mode),
       );
-      return visitsAt(
-        [...new Set(starts)].sort((a, b) => a - b),
-        visit,
-        days,
-        limit,
-      );
+      return visitsAt([...new Set(starts)].sort(order), visit, days, limit);
     }
     const starts = segments[0]!.lanes.flatMap((lane) =>
       freeStarts(days.get(lane.scheduleId) ?? [], service, window, accepts(lane), mode).map((at) => ({ at, lane })),
     );
     if (!mayShare(service.capacity, days)) {
-      starts.sort((a, b) => inOrder(a.at, b.at) || (a.lane.practitionerId! < b.lane.practitionerId! ? -1 : 1));
+      starts.sort((a, b) => order(a.at, b.at) || (a.lane.practitionerId! < b.lane.practitionerId! ? -1 : 1));
       return starts.slice(0, limit).map(({ at, lane }) => showSlot([alone(service, lane, at)], mode, 1));
     }
     const sessions = [...days].flatMap(([scheduleId, own]) =>
@@ -238,7 +217,7 @@ export class SlotsService {
       known.add(`${at}/${scheduleId}`);
       starts.push({ at, lane });
     }
-    starts.sort((a, b) => inOrder(a.at, b.at) || (a.lane.practitionerId! < b.lane.practitionerId! ? -1 : 1));
+    starts.sort((a, b) => order(a.at, b.at) || (a.lane.practitionerId! < b.lane.practitionerId! ? -1 : 1));
     return starts.flatMap(({ at, lane }) => {
       const part = alone(service, lane, at);
       const decision = decideClaim(days.get(lane.scheduleId) ?? [], part.span, visit);
@@ -337,14 +316,19 @@ export const visitOf = (service: BookableService, segments: readonly VisitSegmen
   bufferAfterMinutes: service.bufferAfterMinutes,
 });
 
-/** The same segments, the first one that he can serve by this practitioner; undefined where he serves none. */
-function narrowed(segments: readonly VisitSegment[], practitionerId: string): VisitSegment[] | undefined {
-  const isHis = (lane: ResourceLane) => lane.practitionerId === practitionerId;
-  const first = segments.findIndex((segment) => segment.lanes.some(isHis));
-  if (first < 0) return undefined;
-  return segments.map((segment, index) =>
-    index === first ? { ...segment, lanes: segment.lanes.filter(isHis) } : segment,
-  );
+/** Whether something is published for one mode alone. */
+export const hasModes = (days: Seen): boolean =>
+  [...days.values()].flat().some((day) => day.published?.some((each) => each.mode !== null));
+
+const inOrder =
+  (near: number | undefined) =>
+  (a: number, b: number): number =>
+    near === undefined ? a - b : Math.abs(a - near) - Math.abs(b - near);
+
+/** What of a search's window notice and days ahead allow. */
+function bookableWithin({ service, window }: SlotSearch, now: number): Interval {
+  const bookable = bookingWindow(service, now);
+  return { start: Math.max(window.start, bookable.start), end: Math.min(window.end, bookable.end + 1) };
 }
 
 /** Every lane of a visit once. */
@@ -377,7 +361,7 @@ function visitsAt(
   return found;
 }
 
-const identity = (slot: Slot): string => `${slot.startsAt}/${slot.practitionerId}`;
+export const identity = (slot: Slot): string => `${slot.startsAt}/${slot.practitionerId}`;
 
 const alone = (service: BookableService, lane: ResourceLane, at: number) => ({
   name: null,

@@ -260,6 +260,14 @@ function check(service: FullService, partsGiven: boolean): void {
   });
   if (service.segments[0]?.startsWithPrevious)
     errors.push({ pointer: '/segments/0/startsWithPrevious', detail: 'there is no segment before the first' });
+  service.segments.forEach((segment, index) => {
+    if (!segment.startsWithPrevious) return;
+    const first = service.segments.findLastIndex((each, at) => at <= index && !each.startsWithPrevious);
+    const sideBySide = service.segments.slice(Math.max(first, 0), index + 1);
+    const able = new Set(sideBySide.flatMap((each) => [...each.practitionerIds, ...each.roomIds]));
+    if (able.size < sideBySide.length)
+      errors.push({ pointer: `/segments/${index}`, detail: 'nobody is left for it beside those that begin with it' });
+  });
   if (service.segments.length > 0 && service.capacity > 1)
     errors.push({ pointer: '/capacity', detail: 'a service with segments is for one patient at a time' });
   const waits = service.segments.slice(0, -1).reduce((sum, each) => sum + each.maxWaitMinutes, 0);

@@ -81,7 +81,8 @@ describe('why a time can or cannot be booked', () => {
       ['closed', { startsAt: at('08:00') }, ['outside_hours'], 'outside_hours'],
       ['half closed', { startsAt: at('16:45') }, ['outside_hours'], 'outside_hours'],
       ['an exception', { startsAt: at('11:30') }, ['closed_exception'], 'outside_hours'],
-      ['another mode', { startsAt: at('14:00') }, ['published_for_other_mode'], 'outside_hours'],
+      ['another mode', { startsAt: at('14:00'), mode: 'in_person' }, ['published_for_other_mode'], 'outside_hours'],
+      ['any mode', { startsAt: at('14:00') }, [], ''],
       ['taken', { startsAt: at('09:30') }, ['slot_taken'], 'slot_taken'],
       ['in its own buffer', { startsAt: at('10:05') }, ['buffer'], 'slot_taken'],
       ['free', { startsAt: at('10:10') }, [], ''],
@@ -170,10 +171,12 @@ describe('why a time can or cannot be booked', () => {
       practitionerIds: undefined,
       durationMinutes: undefined,
       segments: [
-        { name: 'one hand', durationMinutes: 30, practitionerIds: [one.id] },
-        { name: 'other hand', durationMinutes: 30, startsWithPrevious: true, practitionerIds: [one.id] },
+        { name: 'one hand', durationMinutes: 30, practitionerIds: [one.id, two.id] },
+        { name: 'other hand', durationMinutes: 30, startsWithPrevious: true, practitionerIds: [one.id, two.id] },
       ],
     });
+    expect(await reasonsFor({ serviceId: sideBySide.id, startsAt: at('15:00') })).toEqual([]);
+    await make.book({ serviceId: simple.id, startsAt: at('15:10') });
     expect(await reasonsFor({ serviceId: sideBySide.id, startsAt: at('15:00') })).toEqual(['no_fitting_set']);
   });
 

@@ -199,18 +199,25 @@ describe('published slots', () => {
   });
 
   it('lie beside the hours and within them', async () => {
-    const { publish, book, offered } = await stage({}, ALWAYS);
+    const { publish, book, offered, service } = await stage({}, ALWAYS);
     made(await publish(slot(0, 60, { mode: 'video' })));
-    const inPerson = (await offered()).map(([minutes]) => minutes);
+    const inPerson = (await offered('&mode=in_person')).map(([minutes]) => minutes);
+    const anyMode = (await offered()).map(([minutes]) => minutes);
     const byVideo = (await offered('&mode=video')).map(([minutes]) => minutes);
     expect(inPerson).not.toEqual(expect.arrayContaining([0]));
     expect(inPerson).toEqual(expect.arrayContaining([-30, 60]));
     expect(byVideo).toEqual(expect.arrayContaining([-30, 0, 30, 60]));
+    // Without a wish a slot comes in the first mode that it can be had in.
+    expect(anyMode).toEqual(byVideo);
+    const day = await call('GET', `/v1/slots?serviceId=${service.id}&from=${at(-60)}&to=${at(120)}`);
+    const modes = Object.fromEntries(day.body.data.map((each: { startsAt: string; mode: string }) => [each.startsAt, each.mode])); // prettier-ignore
+    expect(modes).toMatchObject({ [at(-30)]: 'in_person', [at(0)]: 'video', [at(30)]: 'video', [at(60)]: 'in_person' });
     for (const minutes of [0, 30, -29, 59]) {
       const refused = await book(minutes, { mode: 'in_person' });
       expect([minutes, problemOf(refused)]).toEqual([minutes, problem(422, 'outside_hours')]);
     }
-    for (const minutes of [0, 30]) made(await book(minutes, { mode: 'video' }));
+    expect(made(await book(0)).mode).toBe('video');
+    made(await book(30, { mode: 'video' }));
     for (const minutes of [-30, 60]) made(await book(minutes, { mode: 'in_person' }));
   });
 
