@@ -1,5 +1,9 @@
 import { type Offence, OFFENCES, startStandIn } from '../plants/stand-in';
+import { STORMS } from '../../tools/prove/storms';
 import { prove } from '../support/prove';
+
+/** It knows neither composites nor published slots. */
+const UNKNOWN = ['composites', 'published'];
 
 /** What each offence must break, seen from outside alone, and the storm that shows it soonest. */
 const CAUGHT: Record<Offence, [storm: string, check: string]> = {
@@ -73,6 +77,10 @@ const CAUGHT: Record<Offence, [storm: string, check: string]> = {
     'every acknowledged change made a version of its own, the next one, based on the one in If-Match',
   ],
   'expires what was confirmed': ['sweeper', 'every acknowledged booking is there, as it was acknowledged'],
+  'has a seat too many': ['groups', 'no two acknowledged bookings held overlapping time at once'],
+  'has a place too many': ['places', 'no two occupying appointments of a practitioner overlap'],
+  'refuses free seats': ['groups', 'every slot_taken had somebody who may have held the time'],
+  'drops connections': ['crowd', 'a connection stays open as long as its client does'],
 };
 
 describe('prove against a small imitation of Holdfast', () => {
@@ -86,7 +94,9 @@ describe('prove against a small imitation of Holdfast', () => {
   };
 
   it('that does nothing wrong, finds nothing', async () => {
-    expect(await proveStandIn(undefined, ['--clients', '20', '--rounds', '2'])).toMatchObject({
+    const storms = STORMS.map(({ name }) => name).filter((name) => !UNKNOWN.includes(name));
+    const options = ['--clients', '20', '--rounds', '1', '--storms', storms.join(',')];
+    expect(await proveStandIn(undefined, options)).toMatchObject({
       exitCode: 0,
       report: { violations: [] },
     });
@@ -100,17 +110,16 @@ describe('prove against a small imitation of Holdfast', () => {
   });
 
   const cases = OFFENCES.map((offence) => [offence, ...CAUGHT[offence]] as const);
-  // Rounds that wait for holds to end take long.
-  const roundsOf = (storm: string) => (['hold-expiry', 'sweeper'].includes(storm) ? 2 : 6);
-  const turnsRed = async (offence: Offence, storm: string, check: string, rounds: number) => {
-    const run = await proveStandIn(offence, ['--clients', '20', '--rounds', String(rounds), '--storms', storm]);
-    expect(run.broken).toContain(check);
-    expect(run.exitCode).toBe(1);
+  // A race is a matter of luck: what a few rounds have not shown, more will.
+  const turnsRed = async (offence: Offence, storm: string, check: string) => {
+    for (let rounds = ['hold-expiry', 'sweeper'].includes(storm) ? 1 : 3; ; rounds *= 2) {
+      const run = await proveStandIn(offence, ['--clients', '20', '--rounds', String(rounds), '--storms', storm]);
+      if (!run.broken.has(check) && rounds < 12) continue;
+      expect(run.broken).toContain(check);
+      expect(run.exitCode).toBe(1);
+      return;
+    }
   };
 
-  it.each(cases)(
-    'that %s, turns red in the storm %s: %s',
-    (offence, storm, check) => turnsRed(offence, storm, check, roundsOf(storm)),
-    300_000,
-  );
+  it.each(cases)('that %s, turns red in the storm %s: %s', turnsRed, 300_000);
 });

@@ -8,7 +8,7 @@ import { Random } from '../../tools/prove/random';
 import { Figures, Progress } from '../../tools/prove/report';
 import { StormContext } from '../../tools/prove/storm';
 import { STORMS } from '../../tools/prove/storms';
-import { World } from '../../tools/prove/world';
+import { SEATS, World } from '../../tools/prove/world';
 import { seedClinic, startApp, type TestApp } from '../support/app';
 import { withClient } from '../support/database';
 
@@ -18,14 +18,15 @@ import { withClient } from '../support/database';
  */
 const DAMAGE: Array<[check: string, sql: string]> = [
   [
-    'no two claims on one seat overlap',
+    'no two claims on one seat overlap, and every seat is one of its schedule',
     `ALTER TABLE claim DROP CONSTRAINT claim_no_overlap;
      INSERT INTO claim (organization_id, schedule_id, starts_at, ends_at, core_starts_at, core_ends_at, holder)
      SELECT organization_id, schedule_id, starts_at + interval '1 min', ends_at, core_starts_at + interval '1 min', core_ends_at,
             holder FROM claim`,
   ],
+  ['no two claims on one seat overlap, and every seat is one of its schedule', `UPDATE claim SET seat = 2`],
   [
-    'no two occupying appointments overlap, buffers included',
+    'no more occupying appointments overlap than there are places, buffers included',
     `UPDATE appointment SET status = 'confirmed' WHERE status = 'cancelled'`,
   ],
   [
@@ -107,6 +108,26 @@ const DAMAGE: Array<[check: string, sql: string]> = [
   ],
 ];
 
+/** The same with one seat in a session taken beside them. */
+const DAMAGE_TO_SESSIONS: Array<[check: string, sql: string]> = [
+  [
+    'no session has more in it than seats, or than one claim',
+    `INSERT INTO attendance (organization_id, session_id, seat, holder)
+     SELECT organization_id, session_id, seat + extra, gen_random_uuid() FROM attendance, generate_series(1, ${SEATS}) AS extra`,
+  ],
+  ['no session has more in it than seats, or than one claim', `UPDATE claim SET shared = false`],
+  [
+    'no session has more in it than seats, or than one claim',
+    `INSERT INTO group_session (organization_id, id, schedule_id, service_id, starts_at, ends_at)
+     SELECT organization_id, gen_random_uuid(), schedule_id, service_id, starts_at, ends_at FROM group_session`,
+  ],
+  ['every occupying appointment has exactly its claims, and every claim its appointment', 'DELETE FROM attendance'],
+  [
+    'every occupying appointment has exactly its claims, and every claim its appointment',
+    `UPDATE attendance SET expires_at = now() + interval '1 h'`,
+  ],
+];
+
 describe('what prove checks in the database', () => {
   let app: TestApp;
   let client: Client;
@@ -131,11 +152,7 @@ describe('what prove checks in the database', () => {
 
   /** One booking that stays, one that is cancelled, at the same time. */
   async function bookAndCancel(): Promise<History> {
-    const limits = { rounds: 1, fresh: false, until: Infinity, signal: new AbortController().signal };
-    const judge = async () => ({ made: 0, findings: [] });
-    const storm = STORMS[0]!;
-    const figures = new Figures(storm.name, storm.title, 1);
-    const ctx = new StormContext(storm, [client], world, new Random(1), figures, judge, limits, new Progress());
+    const ctx = context();
     const [practitioner] = world.practitioners;
     const startsAt = world.takeWindow(30);
     for (const number of [0, 1]) {
@@ -144,6 +161,23 @@ describe('what prove checks in the database', () => {
       if (number === 0) await ctx.cancel(client, appointment!.id);
     }
     return ctx.history;
+  }
+
+  /** A seat in a session, beside them. */
+  async function join(): Promise<void> {
+    const ctx = context();
+    const startsAt = world.takeWindow(30);
+    const what = { service: world.services.group, practitioner: world.host, startsAt, phone: world.phoneOf(1) };
+    expect((await ctx.book(client, ctx.wish(what))).outcome).toBe('ok');
+    history.bookings.push(...ctx.history.bookings);
+  }
+
+  function context(): StormContext {
+    const limits = { rounds: 1, fresh: false, until: Infinity, signal: new AbortController().signal };
+    const judge = async () => ({ made: 0, findings: [] });
+    const storm = STORMS[0]!;
+    const figures = new Figures(storm.name, storm.title, 1);
+    return new StormContext(storm, [client], world, new Random(1), figures, judge, limits, new Progress());
   }
 
   const broken = async () => {
@@ -161,8 +195,19 @@ describe('what prove checks in the database', () => {
     expect(await broken()).toContain(check);
   });
 
+  it('is true of sessions, too', async () => {
+    await join();
+    expect(await broken()).toEqual([]);
+  });
+
+  it.each(DAMAGE_TO_SESSIONS)('%s: seen when it is broken in a session', async (check, sql) => {
+    await join();
+    await withClient(app.databaseUrl, (connection) => damage(connection, sql));
+    expect(await broken()).toContain(check);
+  });
+
   it('is seen broken in every one of its checks', () => {
-    expect(new Set(DAMAGE.map(([check]) => check))).toEqual(new Set(DATABASE_CHECKS));
+    expect(new Set([...DAMAGE, ...DAMAGE_TO_SESSIONS].map(([check]) => check))).toEqual(new Set(DATABASE_CHECKS));
   });
 });
 

@@ -12,7 +12,7 @@ replace(
   'insertMissing',
   (insertMissing) =>
     async function (...given) {
-      await new Promise((resolve) => setTimeout(resolve, 30));
+      await new Promise((resolve) => setTimeout(resolve, 100));
       return insertMissing.apply(this, given);
     },
 );

@@ -42,8 +42,8 @@ export const PLANTS: Plant[] = [
     name: 'no lock on days: the constraint lets nothing overlap, but the day rows drift',
     options: NO_LOCK,
     clients: 20,
-    rounds: 4,
-    breaks: { 'book-against-cancel': [DAY_ROWS, AUDITED] },
+    rounds: 2,
+    breaks: { reschedule: [DAY_ROWS, AUDITED] },
     never: OVERLAPS,
   },
   {
@@ -159,7 +159,7 @@ export const PLANTS: Plant[] = [
     name: 'days planned from old hours',
     options: plant('plans-days-from-old-rules'),
     clients: 12,
-    rounds: 4,
+    rounds: 2,
     breaks: { 'hours-edited': ['nobody is booked into time that is closed'] },
   },
   {

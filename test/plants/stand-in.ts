@@ -44,6 +44,10 @@ export const OFFENCES = [
   'refuses present versions as stale',
   'raises the version twice',
   'expires what was confirmed',
+  'has a seat too many',
+  'has a place too many',
+  'refuses free seats',
+  'drops connections',
 ] as const;
 export type Offence = (typeof OFFENCES)[number];
 
@@ -76,12 +80,14 @@ interface Service {
   bufferAfterMinutes: number;
   requiresConfirmation: boolean;
   holdMinutes: number;
+  capacity: number;
   practitionerIds: string[];
 }
 
 interface Schedule {
   id: string;
   version: number;
+  places: number;
   hours: Array<{ weekday: number; start: string; end: string }>;
   exceptions: Array<{ id: string; startsAt: string; endsAt: string }>;
 }
@@ -108,8 +114,10 @@ const DAY = 24 * 60 * MINUTE;
 
 export async function startStandIn(offence?: Offence): Promise<{ url: string; close: () => Promise<void> }> {
   const clinic = new Clinic(offence);
+  let requests = 0;
   const server = createServer((request, response) => {
-    void answer(clinic, request, response);
+    if (offence === 'drops connections' && ++requests % 500 === 0) request.socket.destroy();
+    else void answer(clinic, request, response);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {
@@ -124,7 +132,12 @@ export async function startStandIn(offence?: Offence): Promise<{ url: string; cl
 
 async function answer(clinic: Clinic, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const chunks: Buffer[] = [];
-  for await (const chunk of request) chunks.push(chunk as Buffer);
+  try {
+    for await (const chunk of request) chunks.push(chunk as Buffer);
+  } catch {
+    // Cut off half-way: nothing was asked for.
+    return;
+  }
   const text = Buffer.concat(chunks).toString();
   const url = new URL(request.url ?? '/', 'http://stand.in');
   const key = request.headers['idempotency-key'] as string | undefined;
@@ -163,7 +176,7 @@ class Clinic {
     if (what === 'patients' && call.method === 'POST') return this.newPatient(call.body);
     if (what !== 'appointments') return this.record(call, what!, id);
     if (call.method === 'GET') return this.read(call, id, part);
-    if (id !== undefined) return this.act(call, this.appointments.get(id), part!);
+    if (id !== undefined) return this.once(call, async () => this.act(call, this.appointments.get(id), part!));
     return this.once(call, () => this.book(call.body));
   }
 
@@ -171,8 +184,9 @@ class Clinic {
     if (method === 'POST') {
       const record = { ...(body as object), id: randomUUID(), scheduleId: randomUUID() };
       this.records.set(record.id, record);
-      if (what === 'practitioners') {
-        this.schedules.set(record.scheduleId, { id: record.scheduleId, version: 1, hours: [], exceptions: [] });
+      if (what === 'practitioners' || what === 'rooms') {
+        const schedule = { id: record.scheduleId, version: 1, places: 1, hours: [], exceptions: [] };
+        this.schedules.set(record.scheduleId, schedule);
       }
       return { status: 201, body: record };
     }
@@ -199,14 +213,16 @@ class Clinic {
     const show = (status: number, extra: object = {}): Answer => {
       return { status, body: { ...extra }, headers: { etag: `"${schedule.version}"` } };
     };
-    if (method === 'GET') return show(200);
+    if (method === 'GET') return show(200, { data: schedule.exceptions, nextCursor: null });
     if (ifMatch !== `"${schedule.version}"` && !this.is('accepts edits of an old version')) {
       return problem(412, 'version_stale');
     }
     schedule.version++;
     let id: string = randomUUID();
-    if (part === 'hours') schedule.hours = (body as unknown as Schedule).hours;
-    else if (method === 'POST') schedule.exceptions.push({ ...(body as unknown as Schedule['exceptions'][0]), id });
+    if (part === 'hours') {
+      const { hours, places = schedule.places } = body as unknown as Schedule;
+      Object.assign(schedule, { hours, places });
+    } else if (method === 'POST') schedule.exceptions.push({ ...(body as unknown as Schedule['exceptions'][0]), id });
     else {
       id = path[4]!;
       schedule.exceptions = schedule.exceptions.filter((exception) => exception.id !== id);
@@ -413,10 +429,32 @@ class Clinic {
     const from = Date.parse(query.get('from')!);
     for (let start = from; start < Date.parse(query.get('to')!); start += service.durationMinutes * MINUTE) {
       if (!this.isOpen(schedule, start, start + service.durationMinutes * MINUTE)) continue;
-      const taken = this.isTaken(schedule.id, service, start) && !this.is('offers taken slots');
-      if (!taken) data.push({ startsAt: new Date(start).toISOString(), practitionerId: query.get('practitionerId') });
+      this.offer(data, query, schedule.id, service, start);
+    }
+    const others = this.occupying(schedule.id).filter(
+      ({ serviceId }) => serviceId === service.id && service.capacity > 1,
+    );
+    for (const start of new Set(others.map(({ startsAt }) => Date.parse(startsAt)))) {
+      const onGrid = (start - from) % (service.durationMinutes * MINUTE) === 0;
+      if (!onGrid && start >= from && start < Date.parse(query.get('to')!)) {
+        this.offer(data, query, schedule.id, service, start);
+      }
     }
     return { status: 200, body: { data: data.slice(this.is('hides free slots') ? 1 : 0) } };
+  }
+
+  private offer(data: object[], query: URLSearchParams, scheduleId: string, service: Service, start: number): void {
+    if (this.isTaken(scheduleId, service, start) && !this.is('offers taken slots')) return;
+    const remaining = service.capacity - this.membersOf(scheduleId, service, start).length;
+    data.push({ startsAt: new Date(start).toISOString(), practitionerId: query.get('practitionerId'), remaining });
+  }
+
+  /** Who has a seat in a session already. */
+  private membersOf(scheduleId: string, service: Service, startsAt: number, except?: Kept): Appointment[] {
+    if (service.capacity === 1) return [];
+    return this.occupying(scheduleId, except).filter(
+      (other) => other.serviceId === service.id && Date.parse(other.startsAt) === startsAt,
+    );
   }
 
   private scheduleOf(practitionerId: string): Schedule {
@@ -439,10 +477,21 @@ class Clinic {
       return [start - bufferBeforeMinutes * MINUTE, start + (durationMinutes + bufferAfterMinutes) * MINUTE] as const;
     };
     const [from, until] = time(service, startsAt);
-    return this.occupying(scheduleId, except).some((other) => {
-      const theirs = this.records.get(other.serviceId) as unknown as Service;
-      const [start, end] = time(theirs, Date.parse(other.startsAt));
-      return start < until && from < end;
+    const seats = service.capacity + (this.is('has a seat too many') && service.capacity > 1 ? 1 : 0);
+    const members = this.membersOf(scheduleId, service, startsAt, except);
+    if (members.length > 0) return members.length >= seats || this.is('refuses free seats');
+    const others = this.occupying(scheduleId, except)
+      .map((other) => {
+        const theirs = this.records.get(other.serviceId) as unknown as Service;
+        const [start, end] = time(theirs, Date.parse(other.startsAt));
+        return { start, end, session: theirs.capacity > 1 ? `${theirs.id} ${other.startsAt}` : other.id };
+      })
+      .filter(({ start, end }) => start < until && from < end);
+    const { places } = this.schedules.get(scheduleId)!;
+    const room = places + (this.is('has a place too many') && places > 1 ? 1 : 0);
+    return [from, ...others.map(({ start }) => start)].some((point) => {
+      const at = others.filter(({ start, end }) => Math.max(start, from) <= point && point < end);
+      return new Set(at.map(({ session }) => session)).size >= room;
     });
   }
 

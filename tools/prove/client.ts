@@ -21,6 +21,8 @@ export interface RequestOptions {
   headers?: Record<string, string>;
   /** Breaks the connection on purpose, so that the outcome is unknown unless the answer was faster. */
   cut?: Cut;
+  /** The connection is known to be open, and is not tried before. */
+  isOpen?: boolean;
 }
 
 /**
@@ -77,6 +79,9 @@ const COLD_AFTER_MS = 2_000;
 export class Client {
   private readonly agent: http.Agent;
   private lastUsedAt = -Infinity;
+  private socket: unknown;
+  /** How many connections it has opened so far. */
+  connections = 0;
 
   constructor(
     readonly number: number,
@@ -100,7 +105,7 @@ export class Client {
 
   /** Never rejects: a failed connection is an answer too. */
   async request(method: string, path: string, options: RequestOptions = {}): Promise<Answer> {
-    if (performance.now() - this.lastUsedAt >= COLD_AFTER_MS) await this.warm();
+    if (!options.isOpen && performance.now() - this.lastUsedAt >= COLD_AFTER_MS) await this.warm();
     return this.exchange(method, path, options);
   }
 
@@ -168,6 +173,10 @@ export class Client {
         isCut = true;
         outgoing.destroy(new Error('the connection was cut on purpose'));
       };
+      outgoing.on('socket', (socket) => {
+        if (socket !== this.socket) this.connections++;
+        this.socket = socket;
+      });
       outgoing.on('error', fail);
       outgoing.on('timeout', () => outgoing.destroy(new Error(`no answer within ${NO_ANSWER_MS / 1000} s`)));
       if (cut === 'half-way') {

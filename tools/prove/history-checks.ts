@@ -50,7 +50,8 @@ export function checkHistory(history: History): { made: number; findings: Findin
     const life = byId.get(change.appointmentId);
     if (change.outcome !== 'refused' || !life) continue;
     const others = (lives.get(life.round) ?? []).filter((other) => other !== life);
-    if (change.code === 'slot_taken') check(HISTORY_CHECKS.refusedForNothing, movedForNothing(change, life, others));
+    if (change.code === 'slot_taken')
+      check(HISTORY_CHECKS.refusedForNothing, movedForNothing(change, life, others, history));
     if (change.code === 'hold_expired')
       check(HISTORY_CHECKS.expiredForNothing, expiredForNothing(change, life, others, history));
     if (change.code === 'invalid_transition') check(HISTORY_CHECKS.refusedStatus, wrongStatus(change, life));
@@ -149,11 +150,13 @@ function refusedForNothing(refusal: Booking, lives: Life[], history: History): s
   const { wish } = refusal;
   const { service, startsAt } = wish;
   const isFull = fullness(wish, refusal, lives);
+  const mayBeClosed = closedness(history, wish, refusal);
   if (service.segments) {
-    const free = freeSegments(wish, wish, isFull);
+    const { practitioner, segments } = wish;
+    const wanted = { practitionerId: practitioner?.id, startsAt, segments };
+    const free = freeSegments(wish, wanted, (place) => isFull(place) || mayBeClosed(place));
     return free ? [`${show(startsAt)} was refused as taken, but nobody held ${showSegments(free)}`] : [];
   }
-  const mayBeClosed = closedness(history, wish, refusal);
   // Without a wish for one practitioner all of them must have been taken, or closed.
   const free = (wish.practitioner ? [wish.practitioner] : service.practitioners)
     .map((practitioner) => ({ ...practitioner, place: { practitionerId: practitioner.id, startsAt } }))
@@ -163,12 +166,15 @@ function refusedForNothing(refusal: Booking, lives: Life[], history: History): s
   return [`${show(startsAt)} was refused as taken, but nobody held ${names}`];
 }
 
-function movedForNothing(refusal: Change, { wish, steps }: Life, others: Life[]): string[] {
+function movedForNothing(refusal: Change, { wish, steps }: Life, others: Life[], history: History): string[] {
   const { appointmentId, target } = refusal;
   if (!target) return [`${appointmentId}: ${refusal.action} was refused as taken`];
   const isFull = fullness(wish, refusal, others);
   const said = `${appointmentId} was not moved to ${show(target.startsAt)} as it is taken, but nobody else held it`;
-  if (wish.service.segments) return freeSegments(wish, target, isFull) ? [said] : [];
+  if (wish.service.segments) {
+    const mayBeClosed = closedness(history, wish, refusal);
+    return freeSegments(wish, target, (place) => isFull(place) || mayBeClosed(place)) ? [said] : [];
+  }
   // Without a wish for another practitioner it is the one that it had, whenever that was.
   const wanted = target.practitionerId ? [target.practitionerId] : steps.map(({ place }) => place.practitionerId!);
   return wanted.some((id) => isFull({ practitionerId: id, startsAt: target.startsAt })) ? [] : [said];
@@ -218,11 +224,10 @@ function closedness(history: History, { service }: Wish, refusal: Invocation): (
 
 /** A way to serve a composite at once, without waiting, in which everything was free for certain; undefined if there is none. */
 function freeSegments(wish: Wish, wanted: Place, isFull: (place: Place) => boolean): SegmentPlace[] | undefined {
-  const { startsAt, segments, practitionerId } = wanted;
+  const { startsAt, segments, practitionerId: preferred } = wanted;
   const { service } = wish;
   if (segments) return isFull({ startsAt, segments }) ? undefined : segments;
   const starts = plainStarts(service, startsAt);
-  const preferred = practitionerId ?? wish.practitioner?.id;
   let ways: SegmentPlace[][] = [[]];
   for (const [index, { resources }] of service.segments!.entries()) {
     const eligible = resources.some(({ id }) => id === preferred)

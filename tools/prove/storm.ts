@@ -43,6 +43,8 @@ export interface Storm {
   severalProcesses?: boolean;
   /** Spreads its clients over the processes, if there are several. */
   everyProcess?: boolean;
+  /** Its rounds go on as long as `--minutes` says; without it, one is all. */
+  byTheClock?: boolean;
   /** Time that was lost can be free again a moment later, so an answer may offer it. */
   timeComesBack?: boolean;
   run(ctx: StormContext): Promise<void>;
@@ -97,10 +99,14 @@ export class StormContext {
 
   /** Runs the rounds; whenever the test location is used up, and at the end, everything is checked and freed again. */
   async eachRound(work: (round: number) => Promise<void>): Promise<void> {
-    const rounds = Math.min(this.limits.rounds, this.storm.defaults.rounds ?? Infinity);
+    const { byTheClock, defaults } = this.storm;
+    const asked = Math.min(this.limits.rounds, defaults.rounds ?? Infinity);
+    const rounds = byTheClock ? (this.limits.until < Infinity ? Infinity : 1) : asked;
+    // Who stays has to be busy all of the time, so that nothing is checked before the end.
+    const most = byTheClock ? 400_000 : 20_000;
     for (let round = 0; round < rounds; round++) {
       if (this.limits.signal.aborted || performance.now() > this.limits.until) break;
-      if (!this.world.hasRoom || this.history.size > 20_000) await this.settle();
+      if (!this.world.hasRoom || this.history.size > most) await this.settle();
       this.round++;
       this.progress.update(
         `${this.storm.title}, ${this.clients.length} clients: round ${round + 1} of ${rounds}, ` +
@@ -166,11 +172,16 @@ export class StormContext {
   }
 
   /** Sends a booking and records what came of it. */
-  async book(client: Client, wish: Wish, cut?: Cut): Promise<Booking & { answer: Answer }> {
+  async book(
+    client: Client,
+    wish: Wish,
+    { cut, isOpen }: Pick<RequestOptions, 'cut' | 'isOpen'> = {},
+  ): Promise<Booking & { answer: Answer }> {
     const answer = await client.request('POST', '/v1/appointments', {
       body: wish.body,
       headers: wish.key === undefined ? {} : { 'idempotency-key': wish.key },
       cut,
+      isOpen,
     });
     const replayed = isReplayed(answer);
     const { outcome, code } = this.count(answer, replayed ? 'replayed' : undefined);
@@ -189,7 +200,7 @@ export class StormContext {
     client: Client,
     action: Action,
     appointment: Pick<AppointmentView, 'id'>,
-    { target, ifMatch, key, cut, random = this.random, service }: ActOptions = {},
+    { target, ifMatch, key, cut, isOpen, random = this.random, service }: ActOptions = {},
   ): Promise<Change & { answer: Answer }> {
     const { id } = appointment;
     const body =
@@ -205,7 +216,7 @@ export class StormContext {
       ...(key === undefined ? {} : { 'idempotency-key': key }),
     };
     this.actedOn.add(id);
-    const answer = await client.request('POST', `/v1/appointments/${id}/${action}`, { body, headers, cut });
+    const answer = await client.request('POST', `/v1/appointments/${id}/${action}`, { body, headers, cut, isOpen });
     const replayed = isReplayed(answer);
     const { outcome, code } = this.count(answer, replayed ? 'replayed' : DONE[action]);
     const changed = outcome === 'ok' ? (answer.body as AppointmentView) : undefined;
@@ -391,6 +402,7 @@ interface ActOptions {
   /** The same action is the same request under it, however often it is sent. */
   key?: string;
   cut?: Cut;
+  isOpen?: boolean;
   /** For the choices that are left: the storm's own, where its clients draw in turn. */
   random?: Random;
   /** Of a composite that is moved with its segments named. */

@@ -16,6 +16,7 @@ export type Hours = Array<{ weekday: number; start: string; end: string }>;
 
 /** Open every day, long enough for many rounds a day. Schedules here are in UTC, so local times are instants at once. */
 export const OPEN = { from: 6 * 60 * MINUTE, until: 22 * 60 * MINUTE };
+export const FULL_DAY_MINUTES = (OPEN.until - OPEN.from) / MINUTE;
 export const FULL_HOURS = weekly('06:00', '22:00');
 
 /** Statuses that occupy their time. */

@@ -18,7 +18,7 @@ export const hoursEdited: Storm = {
 /** Days of one round: some of them have no row when the first edit comes, and get it while hours change. */
 const DAYS = 3;
 /** So long an afternoon stays closed, at least, and a time by an exception. */
-const CLOSED_MS = 150;
+const CLOSED_MS = 300;
 
 /** Times that were closed by one edit and opened again by the next; both with the clients' clock. */
 interface Closure {

@@ -2,6 +2,7 @@ import type { Storm } from '../storm';
 import { anyPractitioner } from './any-practitioner.storm';
 import { bookAgainstCancel } from './book-against-cancel.storm';
 import { composites } from './composites.storm';
+import { crowd } from './crowd.storm';
 import { groups } from './groups.storm';
 import { holdExpiry } from './hold-expiry.storm';
 import { hoursEdited } from './hours-edited.storm';
@@ -38,4 +39,5 @@ export const STORMS: readonly Storm[] = [
   published,
   randomSeries,
   twoProcesses,
+  crowd,
 ];

@@ -9,6 +9,8 @@ const KINDS = {
   confirm: 14,
   move: 14,
   cancel: 12,
+  join: 10,
+  leave: 5,
   'close time': 3,
   'open time': 3,
   wait: 6,

@@ -6,7 +6,7 @@ import { sleep, type Storm, type StormContext } from '../storm';
 import { type Operation, seedOf, seriesOf } from './random-plan';
 
 const OPERATIONS = 14;
-/** Everybody wants the same four hours. */
+/** Everybody wants the same four hours, and sessions begin at few of their times. */
 const [FROM, STEPS, STEP] = [9 * 60 * MINUTE, 48, 5 * MINUTE];
 const SECONDS = 5;
 /** The latest that clients know of is as much as they choose from: older ones are mostly cancelled. */
@@ -60,26 +60,44 @@ async function perform(ctx: StormContext, scene: Scene, client: Client, operatio
   if (kind === 'wait') return;
   if (kind === 'close time') return closeTime(ctx, scene, client, operation);
   if (kind === 'open time') return openTime(ctx, scene, client, operation);
-  if (kind === 'book' || kind === 'hold' || kind === 'hold briefly') return book(ctx, scene, client, operation);
-  await act(ctx, scene, client, operation);
+  if (kind === 'confirm' || kind === 'move' || kind === 'cancel' || kind === 'leave') {
+    return act(ctx, scene, client, operation, kind);
+  }
+  await book(ctx, scene, client, operation, kind);
 }
 
-async function book(ctx: StormContext, scene: Scene, client: Client, operation: Operation): Promise<void> {
-  const { world } = ctx;
-  const { plain, short, buffered, approval, pool } = world.services;
-  const service = choose([plain, plain, short, buffered, approval, pool], operation.service);
-  const drawn = ctx.wish(
-    {
-      service,
-      practitioner: service === pool ? undefined : choose(scene.practitioners, operation.practitioner),
-      startsAt: startOf(scene, operation),
-      phone: world.phoneOf(client.number),
-      hold: { book: undefined, hold: true as const, 'hold briefly': { seconds: SECONDS } }[operation.kind as 'book'],
-    },
-    new Random(operation.seed),
-  );
+type Booking = 'book' | 'hold' | 'hold briefly' | 'join';
+type Action = 'confirm' | 'move' | 'cancel' | 'leave';
+
+/** Whose service it is: of those who offer it alone, the one who does; of the others any of these few, or nobody is named. */
+function asked(ctx: StormContext, scene: Scene, { kind, service, practitioner }: Operation) {
+  const { plain, short, buffered, approval, pool, two, three, seat, group } = ctx.world.services;
+  const chosen =
+    kind === 'join'
+      ? group
+      : choose([plain, plain, plain, short, short, buffered, buffered, approval, pool, two, three, seat], service);
+  const isOneOfFew = [plain, short, buffered, approval].includes(chosen);
+  if (isOneOfFew) return { service: chosen, practitioner: choose(scene.practitioners, practitioner) };
+  return { service: chosen, practitioner: chosen.segments || chosen === pool ? undefined : chosen.practitioners[0] };
+}
+
+async function book(
+  ctx: StormContext,
+  scene: Scene,
+  client: Client,
+  operation: Operation,
+  kind: Booking,
+): Promise<void> {
+  const hold = { book: undefined, join: undefined, hold: true as const, 'hold briefly': { seconds: SECONDS } }[kind];
+  const what = {
+    ...asked(ctx, scene, operation),
+    startsAt: startOf(scene, operation),
+    phone: ctx.world.phoneOf(client.number),
+    hold: kind === 'join' && operation.service < 0.4 ? { seconds: SECONDS } : hold,
+  };
+  const drawn = ctx.wish(what, new Random(operation.seed));
   const wish: Wish = { ...drawn, key: operation.withKey ? drawn.requestId : undefined };
-  let { outcome, appointment, code } = await ctx.book(client, wish, operation.cut);
+  let { outcome, appointment, code } = await ctx.book(client, wish, { cut: operation.cut });
   for (let again = 1; wish.key !== undefined && isOpen(outcome, code) && again <= 5; again++) {
     await sleep(20 * again);
     ({ outcome, appointment, code } = await ctx.book(client, wish));
@@ -89,13 +107,17 @@ async function book(ctx: StormContext, scene: Scene, client: Client, operation: 
 }
 
 /** Confirms, moves or cancels one of the appointments that somebody has made here, or tries to. */
-async function act(ctx: StormContext, scene: Scene, client: Client, operation: Operation): Promise<void> {
-  const victim = choose(scene.known, operation.victim);
+async function act(ctx: StormContext, scene: Scene, client: Client, operation: Operation, kind: Action): Promise<void> {
+  const { group, pool } = ctx.world.services;
+  const inSession = (appointment: AppointmentView) => appointment.serviceId === group.id;
+  const victim = choose(kind === 'leave' ? scene.known.filter(inSession) : scene.known, operation.victim);
   if (!victim) return;
-  const action = ({ confirm: 'confirm', move: 'reschedule', cancel: 'cancel' } as const)[operation.kind as 'move'];
-  const anybody = operation.practitioner < 0.3;
+  const action = ({ confirm: 'confirm', move: 'reschedule', cancel: 'cancel', leave: 'cancel' } as const)[kind];
+  // Only some of the services are offered by all of them.
+  const isPooled = pool.practitioners.some(({ id }) => id === victim.segments[0]?.practitionerId);
+  const stays = operation.practitioner < 0.3 || !isPooled || victim.segments.length > 1;
   const target = {
-    practitionerId: anybody ? undefined : choose(scene.practitioners, operation.practitioner)!.id,
+    practitionerId: stays ? undefined : choose(scene.practitioners, operation.practitioner)!.id,
     startsAt: startOf(scene, operation),
   };
   const options = {
@@ -172,7 +194,8 @@ async function edit(
   return ctx.send(client, method, `${schedule}/exceptions${path}`, options, () => 'edited');
 }
 
-const startOf = ({ day }: Scene, { step }: Operation): number => day + FROM + step * STEP;
+const startOf = ({ day }: Scene, { kind, step }: Operation): number =>
+  day + FROM + (kind === 'join' ? step - (step % 8) + (step % 2) * 3 : step) * STEP;
 
 function choose<T>(choices: readonly T[], share: number): T {
   return choices[Math.floor(share * choices.length)] as T;
