@@ -215,9 +215,9 @@ describe('the entity tag of free times', () => {
     }
   });
 
-  it.each([1, 2])('is never the same for two answers, whatever happens (%d)', async (seed) => {
+  it('is never the same for two answers, whatever happens', async () => {
     const { one, two, room, simple, group, visit, queries } = await world();
-    let state = seed * 104_729;
+    let state = 104_729;
     const random = (below: number) => {
       state = (state * 1_103_515_245 + 12_345) % 2_147_483_648;
       return Math.floor((state / 2_147_483_648) * below);
