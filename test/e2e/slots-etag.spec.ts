@@ -116,6 +116,20 @@ describe('the entity tag of free times', () => {
     const book = async (fields: object) =>
       ids.push(made(await make.book({ startsAt: START, practitionerId: one.id, ...fields })).id);
     const writes: Array<[string, string, () => Promise<unknown>]> = [
+      // As long as before, from the same start to the same start.
+      [
+        'an exception on a day that has no row',
+        queries[1]!,
+        async () =>
+          (exception = made(
+            await make.exception(one.scheduleId, { startsAt: START, endsAt: at(30), kind: 'closed' }),
+          ).id),
+      ],
+      [
+        'its end',
+        queries[1]!,
+        () => call('DELETE', `/v1/schedules/${one.scheduleId}/exceptions/${exception}`, { headers: version }),
+      ],
       ['a booking', queries[0]!, () => book({ serviceId: simple.id })],
       ['its cancellation', queries[0]!, () => make.act(ids.pop()!, 'cancel')],
       ['a hold', queries[1]!, () => book({ serviceId: simple.id, hold: true })],
@@ -201,9 +215,9 @@ describe('the entity tag of free times', () => {
     }
   });
 
-  it.each([1, 2])('is never the same for two answers, whatever happens (%d)', async (seed) => {
+  it('is never the same for two answers, whatever happens', async () => {
     const { one, two, room, simple, group, visit, queries } = await world();
-    let state = seed * 104_729;
+    let state = 104_729;
     const random = (below: number) => {
       state = (state * 1_103_515_245 + 12_345) % 2_147_483_648;
       return Math.floor((state / 2_147_483_648) * below);
