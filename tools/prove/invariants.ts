@@ -130,22 +130,26 @@ async function compareSlots(
   const { service, open } = world.searchOf(practitioner);
   const step = service.slotIntervalMinutes * MINUTE;
   const expected = new Map<number, number>();
-  const expect = (start: number) => {
+  const remainingAt = (start: number): number => {
     const time = timeOf(service, start);
     const session = `${service.id} ${start}`;
     const seated = new Set(taken.filter((other) => other.session === session).map(({ id }) => id)).size;
+    if (seated > 0) return service.capacity - seated;
     const points = [time.from, ...taken.map((other) => other.time.from)];
-    const free = points.every(
+    const isFree = points.every(
       (point) => point < time.from || point >= time.until || sessionsAt(taken, point).size < practitioner.places,
     );
-    const remaining = seated > 0 ? service.capacity - seated : free ? service.capacity : 0;
-    if (remaining > 0) expected.set(start, remaining);
+    return isFree ? service.capacity : 0;
+  };
+  const expect = (start: number) => {
+    if (remainingAt(start) > 0) expected.set(start, remainingAt(start));
   };
   for (let start = day + open.from; start + service.durationMinutes * MINUTE <= day + open.until; start += step) {
     expect(start);
   }
-  // A session that has begun to fill is offered wherever it lies.
-  if (service.capacity > 1) {
+  // A session that has begun to fill is offered wherever it lies; so may be one whose last seats were held too long.
+  const isShared = service.capacity > 1;
+  if (isShared) {
     const prefix = `${service.id} `;
     for (const { session } of taken) if (session.startsWith(prefix)) expect(Number(session.slice(prefix.length)));
   }
@@ -162,7 +166,7 @@ async function compareSlots(
   const show = (instant: number) => `${new Date(instant).toISOString()} of ${practitioner.name}`;
   return [
     ...[...offered.keys()]
-      .filter((start) => !expected.has(start))
+      .filter((start) => !expected.has(start) && !(isShared && remainingAt(start) > 0))
       .map((start) => `${show(start)} is offered, but taken`),
     ...[...expected].flatMap(([start, remaining]) => {
       if (!offered.has(start)) return [`${show(start)} is free, but not offered`];
