@@ -1,4 +1,5 @@
-import { type Offence, OFFENCES, startStandIn } from '../plants/stand-in';
+import { type Offence, OFFENCES } from '../plants/offences';
+import { startStandIn } from '../plants/stand-in';
 import { STORMS } from '../../tools/prove/storms';
 import { prove } from '../support/prove';
 

@@ -123,7 +123,7 @@ const livesIn = (stays: readonly Lived[], session: string): number =>
 /** Bookings and moves that were made, or refused, in time that was closed meanwhile. */
 function closedTimes(history: History, lives: Map<string, Life>): { closed: string[]; openRefused: string[] } {
   const asked = [
-    ...history.bookings.map((booking) => ({ ...booking, wish: booking.wish, place: booking.wish as Place })),
+    ...history.bookings.map((booking) => ({ ...booking, wish: booking.wish, place: booking.wish })),
     ...history.changes.flatMap((change) => {
       const wish = lives.get(change.appointmentId)?.wish;
       return change.target && wish ? [{ ...change, wish, place: change.target }] : [];

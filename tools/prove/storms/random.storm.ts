@@ -117,7 +117,7 @@ async function act(ctx: StormContext, scene: Scene, client: Client, operation: O
   const isPooled = pool.practitioners.some(({ id }) => id === victim.segments[0]?.practitionerId);
   const stays = operation.practitioner < 0.3 || !isPooled || victim.segments.length > 1;
   const target = {
-    practitionerId: stays ? undefined : choose(scene.practitioners, operation.practitioner)!.id,
+    practitionerId: stays ? undefined : choose(scene.practitioners, operation.practitioner).id,
     startsAt: startOf(scene, operation),
   };
   const options = {
@@ -142,7 +142,7 @@ const isOpen = (outcome: string, code: string | undefined): boolean =>
   outcome === 'unknown' || code === 'request_in_progress';
 
 async function closeTime(ctx: StormContext, scene: Scene, client: Client, operation: Operation): Promise<void> {
-  const practitioner = choose(scene.practitioners, operation.practitioner)!;
+  const practitioner = choose(scene.practitioners, operation.practitioner);
   const from = startOf(scene, operation);
   const time = { from, until: from + 60 * MINUTE };
   const answer = await edit(ctx, client, practitioner, operation, 'POST', '', {
