@@ -75,7 +75,9 @@ export class VisitsService {
     if (lanes.includes(undefined)) {
       const ids = named.map((each) => each.practitionerId ?? each.roomId!);
       const living = await this.lanes.living(tx, ids);
-      const missing = ids.findIndex((id) => !living.has(id));
+      const missing = named.findIndex(
+        ({ roomId }, index) => !living[roomId ? 'rooms' : 'practitioners'].has(ids[index]!),
+      );
       if (missing >= 0) throw Problem.notFound(named[missing]!.roomId ? 'room' : 'practitioner');
       const index = lanes.indexOf(undefined);
       throw new Problem(

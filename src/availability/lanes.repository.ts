@@ -125,14 +125,15 @@ export class LanesRepository {
     return row && { ...toLane(row), eligible: row.eligible };
   }
 
-  /** Which of these are living practitioners and rooms. */
-  async living(tx: EntityManager, ids: readonly string[]): Promise<Set<string>> {
-    const rows = await tx.query<Array<{ id: string }>>(
-      `SELECT id FROM practitioner WHERE id = ANY($1::uuid[]) AND deleted_at IS NULL
-       UNION ALL SELECT id FROM room WHERE id = ANY($1::uuid[]) AND deleted_at IS NULL`,
+  /** Which of these are living practitioners, and which are living rooms. */
+  async living(tx: EntityManager, ids: readonly string[]): Promise<Record<'practitioners' | 'rooms', Set<string>>> {
+    const rows = await tx.query<Array<{ id: string; is_room: boolean }>>(
+      `SELECT id, false AS is_room FROM practitioner WHERE id = ANY($1::uuid[]) AND deleted_at IS NULL
+       UNION ALL SELECT id, true FROM room WHERE id = ANY($1::uuid[]) AND deleted_at IS NULL`,
       [ids],
     );
-    return new Set(rows.map((row) => row.id));
+    const of = (isRoom: boolean) => new Set(rows.filter((row) => row.is_room === isRoom).map((row) => row.id));
+    return { practitioners: of(false), rooms: of(true) };
   }
 
   private async allSegments(tx: EntityManager, service: BookableService): Promise<VisitSegment[]> {

@@ -231,8 +231,8 @@ export class SlotsService {
     // A session that has begun to fill is offered, too, while seats are left, on the grid or not.
     const here = await this.whereSessionsAre(tx, locationId === undefined ? [] : sessions);
     const known = new Set(starts.map(({ at, lane }) => `${at}/${lane.scheduleId}`));
-    for (const { start: at, scheduleId } of sessions) {
-      if (at < window.start || at >= window.end) continue;
+    for (const { start: at, scheduleId, seated } of sessions) {
+      if (seated === 0 || at < window.start || at >= window.end) continue;
       const lane = segments[0]!.lanes.find((each) => each.scheduleId === scheduleId)!;
       if (known.has(`${at}/${scheduleId}`) || !here(lane, at).some(accepts(lane))) continue;
       known.add(`${at}/${scheduleId}`);

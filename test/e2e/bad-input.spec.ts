@@ -40,6 +40,9 @@ describe('bad input is refused with a problem, and nothing is written', () => {
     | 'appointment'
     | 'spare'
     | 'exception'
+    | 'composite'
+    | 'published'
+    | 'foreignRoom'
     | 'foreignService'
     | 'foreignPractitioner'
     | 'foreignPatient'
@@ -64,6 +67,12 @@ describe('bad input is refused with a problem, and nothing is written', () => {
       endsAt: inDays(40, '09:00'),
       kind: 'closed',
     });
+    const segments = ['one', 'two'].map((name) => ({ name, durationMinutes: 10, practitionerIds: [practitioner.id] }));
+    const composite = await call('POST', '/v1/services', { body: { name: 'Visit', segments } });
+    const published = await call('POST', `/v1/schedules/${practitioner.scheduleId}/published-slots`, {
+      body: { startsAt: inDays(41, '08:00'), endsAt: inDays(41, '09:00') },
+      headers: { 'If-Match': '*' },
+    });
     other = app.as((await addOrganization(app)).apiKey);
     const foreign = maker(other);
     const foreignPractitioner = await foreign.practitioner();
@@ -77,6 +86,9 @@ describe('bad input is refused with a problem, and nothing is written', () => {
       appointment: booked.body.id,
       spare: spare.body.id,
       exception: exception.body.id,
+      composite: composite.body.id,
+      published: published.body.id,
+      foreignRoom: (await foreign.room()).id,
       foreignService: (await foreign.service([foreignPractitioner.id])).id,
       foreignPractitioner: foreignPractitioner.id,
       foreignPatient: (await foreign.patient()).id,
@@ -124,6 +136,12 @@ describe('bad input is refused with a problem, and nothing is written', () => {
       method: 'POST',
       path: `/v1/schedules/${ids.schedule}/exceptions`,
       body: { startsAt: inDays(50), endsAt: inDays(51), kind: 'closed' },
+    },
+    {
+      name: 'POST published-slots',
+      method: 'POST',
+      path: `/v1/schedules/${ids.schedule}/published-slots`,
+      body: { startsAt: inDays(50), endsAt: inDays(50, '01:00') },
     },
     {
       name: 'PUT hours',
@@ -221,6 +239,15 @@ describe('bad input is refused with a problem, and nothing is written', () => {
           }),
         '/segments/0/x',
       ],
+      ['of a segment of a visit', () => book({ segments: [{ startsAt: inDays(8), x: 1 }] }), '/segments/0/x'],
+      [
+        'of a segment of a visit that is moved',
+        () =>
+          call('POST', `/v1/appointments/${ids.spare}/reschedule`, {
+            body: { startsAt: inDays(8), segments: [{ startsAt: inDays(8), scheduleId: ids.schedule }] },
+          }),
+        '/segments/0/scheduleId',
+      ],
       [
         'of a price',
         () =>
@@ -282,6 +309,7 @@ describe('bad input is refused with a problem, and nothing is written', () => {
           { minutes: 1 },
         ],
       ],
+      ['/segments', [1, true, 'x', '', {}, [], [1], [null], [[]], Array(21).fill({ startsAt: inDays(8, '10:00') })]],
       ['/status', ['confirmed']],
     ];
     it.each(table)('%s', async (pointer, values) => {
@@ -292,6 +320,20 @@ describe('bad input is refused with a problem, and nothing is written', () => {
       });
       const answers = await Promise.all(values.map(async (value) => [value, problemOf(await book(bodyWith(value)))]));
       expect(answers).toEqual(values.map((value) => [value, invalid(pointer)]));
+    });
+
+    it.each<[string, object]>([
+      ['/segments/0/startsAt', { startsAt: 'now' }],
+      ['/segments/0/startsAt', {}],
+      ['/segments/0/practitionerId', { startsAt: inDays(8, '10:00'), practitionerId: 'x' }],
+      ['/segments/0/roomId', { startsAt: inDays(8, '10:00'), roomId: 5 }],
+    ])('%s: %j', async (pointer, segment) => {
+      const segments = [segment, { startsAt: inDays(8, '10:00'), practitionerId: ids.practitioner }];
+      const fields = { serviceId: ids.composite, practitionerId: undefined, segments };
+      expect(problemOf(await book(fields))).toEqual(invalid(pointer));
+      const path = `/v1/appointments/${ids.spare}/reschedule`;
+      const moved = await call('POST', path, { body: { startsAt: inDays(8, '10:00'), segments } });
+      expect(problemOf(moved)).toEqual(invalid(pointer));
     });
 
     it('tells all mistakes at once', async () => {
@@ -399,6 +441,14 @@ describe('bad input is refused with a problem, and nothing is written', () => {
       }
     });
 
+    it('a published slot that ends before it starts, or lasts for days', async () => {
+      const published = `/v1/schedules/${ids.schedule}/published-slots`;
+      for (const endsAt of [inDays(30, '10:00'), inDays(29, '12:00'), inDays(31, '10:01')]) {
+        const body = { startsAt: inDays(30, '10:00'), endsAt };
+        expect(problemOf(await call('POST', published, { body, headers: withRules() }))).toEqual(invalid('/endsAt'));
+      }
+    });
+
     it('a range of years', async () => {
       const body = { startsAt: '1970-01-01T00:00:00Z', endsAt: '9999-12-31T00:00:00Z', kind: 'open' };
       const exceptions = `/v1/schedules/${ids.schedule}/exceptions`;
@@ -501,6 +551,16 @@ describe('bad input is refused with a problem, and nothing is written', () => {
   });
 
   describe('ids', () => {
+    /** A visit whose second part is served by somebody. */
+    const visit = (who: object) => {
+      const startsAt = inDays(8, '10:00');
+      const segments = [
+        { startsAt, practitionerId: ids.practitioner },
+        { startsAt: inDays(8, '10:10'), ...who },
+      ];
+      return book({ serviceId: ids.composite, practitionerId: undefined, segments });
+    };
+
     it('of the wrong kind are not found', async () => {
       const answers = {
         patientAsService: await book({ serviceId: ids.patient }),
@@ -516,6 +576,10 @@ describe('bad input is refused with a problem, and nothing is written', () => {
         practitionerAsSchedule: await call('GET', `/v1/schedules/${ids.practitioner}`),
         appointmentAsPatient: await call('GET', `/v1/patients/${ids.appointment}`),
         patientAsAppointment: await call('POST', `/v1/appointments/${ids.patient}/cancel`, { body: {} }),
+        roomAsPractitionerOfSegment: await visit({ practitionerId: ids.room }),
+        practitionerAsRoomOfSegment: await visit({ roomId: ids.practitioner }),
+        exceptionAsPublished: await call('GET', `/v1/schedules/${ids.schedule}/published-slots/${ids.exception}`),
+        publishedAsException: await call('GET', `/v1/schedules/${ids.schedule}/exceptions/${ids.published}`),
         roomAsOffering: await call('POST', '/v1/services', {
           body: { name: 'X', durationMinutes: 5, practitionerIds: [ids.room] },
         }),
@@ -532,6 +596,9 @@ describe('bad input is refused with a problem, and nothing is written', () => {
         await book({ practitionerId: ids.foreignPractitioner }),
         await book({ patient: undefined, patientId: ids.foreignPatient }),
         await book({ patient: { phone: '+4915177777777', locationId: ids.foreignLocation } }),
+        await visit({ practitionerId: ids.foreignPractitioner }),
+        await visit({ roomId: ids.foreignRoom }),
+        await visit({ practitionerId: NOWHERE }),
         await book({ serviceId: NOWHERE }),
         await book({ practitionerId: NOWHERE }),
         await book({ patient: undefined, patientId: NOWHERE }),
@@ -846,6 +913,8 @@ describe('bad input is refused with a problem, and nothing is written', () => {
       const paths = [
         ...lists.map((list) => `/v1/${list}?${query}`),
         `/v1/schedules/${ids.schedule}/exceptions?${query}`,
+        `/v1/schedules/${ids.schedule}/published-slots?${query}`,
+        `/v1/slots/explain?serviceId=${ids.service}&startsAt=${inDays(1)}&${query}`,
         `/v1/appointments/${ids.appointment}/history?${query}`,
         `/v1/slots?serviceId=${ids.service}&from=${inDays(1)}&to=${inDays(2)}&${query}`,
       ];

@@ -228,6 +228,19 @@ describe('visits of several segments', () => {
       expect((await tryAt(anna, 50)).status).toBe(201);
     });
 
+    it('with no buffers between parts of one run, whose pause is free', async () => {
+      const anna = await make.practitioner();
+      const segments = [1, 2].map((name) => ({ name: `${name}`, durationMinutes: 10, gapAfterMinutes: 20, practitionerIds: [anna.id] })); // prettier-ignore
+      const service = await compositeOf(segments, { bufferBeforeMinutes: 5, bufferAfterMinutes: 10 });
+      const booked = made(await make.book({ serviceId: service.id, startsAt: START }));
+      expect(await claimsOf(booked.id)).toEqual([
+        [anna.scheduleId, -5, 10],
+        [anna.scheduleId, 30, 50],
+      ]);
+      const single = await make.service([anna.id], { durationMinutes: 20 });
+      made(await make.book({ serviceId: single.id, startsAt: at(10) }));
+    });
+
     it('over midnight', async () => {
       const { book, planned } = await stage();
       for (const night of [inDays(11, '21:30'), inDays(11, '22:45')]) {
@@ -716,6 +729,27 @@ describe('visits of several segments', () => {
     const moved = await theirs.act(booked.body.id, 'reschedule', { startsAt: at(5) });
     expect(moved.status).toBe(409);
     expect((await theirs.act(booked.body.id, 'reschedule', { startsAt: at(-5) })).status).toBe(200);
+  });
+
+  it('are held against it to the end of the last part as it is planned under the locks', async () => {
+    const other = app.as((await addOrganization(app)).apiKey);
+    await other('PATCH', '/v1/organization', { body: { patientRules: { allowOverlap: false } } });
+    const theirs = maker(other);
+    const [one, two, three] = [await theirs.practitioner(), await theirs.practitioner(), await theirs.practitioner()];
+    const segments = [
+      { name: 'a', durationMinutes: 10, maxWaitMinutes: 30, practitionerIds: [one.id] },
+      { name: 'b', durationMinutes: 10, practitionerIds: [two.id] },
+    ];
+    const visit = (await other('POST', '/v1/services', { body: { name: 'Visit', segments } })).body;
+    const single = await theirs.service([two.id, three.id], { durationMinutes: 20 });
+    const patient = { patientId: (await theirs.patient()).id };
+    made(await theirs.book({ serviceId: single.id, practitionerId: two.id, startsAt: at(10) }));
+    made(await theirs.book({ serviceId: single.id, practitionerId: three.id, startsAt: at(35), ...patient }));
+    const far = made(await theirs.book({ serviceId: visit.id, startsAt: at(200), ...patient }));
+    // Without waiting it would end before; the second practitioner is free only when the patient is not.
+    expect((await theirs.book({ serviceId: visit.id, startsAt: START, ...patient })).status).toBe(409);
+    expect((await theirs.act(far.id, 'reschedule', { startsAt: START })).status).toBe(409);
+    made(await theirs.book({ serviceId: visit.id, startsAt: START }));
   });
 
   it('two at once, their segments in opposite orders, never wait for each other', async () => {

@@ -88,7 +88,7 @@ describe('the entity tag of free times', () => {
     const room = await make.room();
     await make.setHours(room.scheduleId, ALWAYS);
     const simple = await make.service([one.id, two.id], { modes: ['in_person', 'video'] });
-    const group = await make.service([one.id], { capacity: 3 });
+    const group = await make.service([one.id], { capacity: 5 });
     const segments = [
       { name: 'talk', durationMinutes: 10, gapAfterMinutes: 10, practitionerIds: [one.id, two.id] },
       { name: 'scan', durationMinutes: 10, roomIds: [room.id] },
@@ -104,21 +104,22 @@ describe('the entity tag of free times', () => {
       `serviceId=${group.id}&${range}&locationId=${north.id}`,
       `serviceId=${visit.id}&${range}`,
     ];
-    return { north, south, one, two, room, simple, group, visit, queries };
+    return { north, one, two, room, simple, group, visit, queries };
   }
 
   it('is another one after every kind of write that changes the answer', async () => {
-    const { north, south, one, two, simple, group, visit, queries } = await world();
+    const { north, one, two, simple, group, visit, queries } = await world();
     const [, , , , , ofGroup] = queries;
-    let [ids, exception, published]: [string[], string, string] = [[], '', ''];
+    const ids: string[] = [];
+    let [exception, published] = ['', ''];
     const version = { 'If-Match': '*' };
     const book = async (fields: object) =>
       ids.push(made(await make.book({ startsAt: START, practitionerId: one.id, ...fields })).id);
     const writes: Array<[string, string, () => Promise<unknown>]> = [
       ['a booking', queries[0]!, () => book({ serviceId: simple.id })],
       ['its cancellation', queries[0]!, () => make.act(ids.pop()!, 'cancel')],
-      ['a hold', queries[0]!, () => book({ serviceId: simple.id, hold: true })],
-      ['its end', queries[0]!, () => lapse(sql, ids.at(-1)!)],
+      ['a hold', queries[1]!, () => book({ serviceId: simple.id, hold: true })],
+      ['its end', queries[1]!, () => lapse(sql, ids.at(-1)!)],
       ['a late confirm', queries[0]!, () => make.act(ids.at(-1)!, 'confirm')],
       ['a move', queries[0]!, () => make.act(ids.at(-1)!, 'reschedule', { startsAt: at(60) })],
       ['a session', ofGroup!, () => book({ serviceId: group.id, startsAt: at(90) })],
@@ -198,7 +199,6 @@ describe('the entity tag of free times', () => {
       expect([what, later.status]).toEqual([what, 200]);
       expect([what, later.body.data]).not.toEqual([what, before.body.data]);
     }
-    expect(south.id).not.toBe(north.id);
   });
 
   it.each([1, 2])('is never the same for two answers, whatever happens (%d)', async (seed) => {

@@ -16,7 +16,9 @@ type Owned = Record<
   | 'schedules'
   | 'appointments'
   | 'api-keys'
-  | 'exceptions',
+  | 'exceptions'
+  | 'published'
+  | 'visits',
   string
 >;
 
@@ -69,6 +71,15 @@ describe('two organizations', () => {
       kind: 'closed',
       reason: name,
     });
+    const published = await call('POST', `/v1/schedules/${practitioner.scheduleId}/published-slots`, {
+      body: { startsAt: inDays(32), endsAt: inDays(32, '01:00') },
+      headers: { 'If-Match': '*' },
+    });
+    const segments = [
+      { name: 'who', durationMinutes: 10, practitionerIds: [practitioner.id] },
+      { name: 'where', durationMinutes: 10, roomIds: [room.id] },
+    ];
+    const visit = await call('POST', '/v1/services', { body: { name, segments } });
     const apiKey = await call('POST', '/v1/api-keys', { body: { name } });
     return {
       locations: location.id,
@@ -79,6 +90,8 @@ describe('two organizations', () => {
       schedules: practitioner.scheduleId,
       appointments: booked.body.id,
       exceptions: exception.body.id,
+      published: published.body.id,
+      visits: visit.body.id,
       'api-keys': apiKey.body.id,
     };
   }
@@ -107,6 +120,7 @@ describe('two organizations', () => {
         hours: [{ weekday: 1, start: '09:00', end: '10:00', locationId: ids.locations }],
       },
       'POST /v1/schedules/{id}/exceptions': { startsAt: inDays(40), endsAt: inDays(41), kind: 'closed' },
+      'POST /v1/schedules/{id}/published-slots': { startsAt: inDays(42), endsAt: inDays(42, '01:00') },
       'POST /v1/appointments': {
         serviceId: ids.services,
         practitionerId: ids.practitioners,
@@ -126,6 +140,7 @@ describe('two organizations', () => {
   const fillPath = (path: string, ids: Owned): string =>
     path
       .replace('{exceptionId}', ids.exceptions)
+      .replace('{slotId}', ids.published)
       .replace('{id}', ids[path.split('/')[2] as keyof Owned] ?? '01890000-0000-7000-8000-000000000000');
   const send = (call: Caller, { method, path }: Operation, target: string, body?: object) =>
     call(method, path === '/v1/slots' ? slots(target) : target, { body, headers: { 'If-Match': '*' } });
@@ -196,6 +211,19 @@ describe('two organizations', () => {
       const answer = await ours('POST', '/v1/appointments', { body: { ...booking, ...change } });
       expect([change, answer.status, leaks(answer)]).toEqual([change, 404, []]);
     }
+    const startsAt = inDays(11, '08:00');
+    const parts = [
+      { practitionerId: own.practitioners, startsAt },
+      { roomId: own.rooms, startsAt: inDays(11, '08:10') },
+    ];
+    for (const visit of [
+      { serviceId: foreign.visits, segments: parts },
+      { serviceId: own.visits, segments: [{ ...parts[0], practitionerId: foreign.practitioners }, parts[1]] },
+      { serviceId: own.visits, segments: [parts[0], { ...parts[1], roomId: foreign.rooms }] },
+    ]) {
+      const answer = await ours('POST', '/v1/appointments', { body: { patientId: own.patients, startsAt, ...visit } });
+      expect([visit, answer.status, leaks(answer)]).toEqual([visit, 404, []]);
+    }
     const segments = [{ name: 'a', durationMinutes: 5, roomIds: [foreign.rooms] }];
     expect((await ours('POST', '/v1/services', { body: { name: 'X', segments } })).status).toBe(404);
     const mixed = [own.practitioners, foreign.practitioners];
@@ -206,10 +234,12 @@ describe('two organizations', () => {
     expect(await contentsOf(sql)).toEqual(before);
   });
 
-  it("take no exception of the other's under a schedule of one's own, nor the other way about", async () => {
+  it("take no exception and no published slot of the other's under a schedule of one's own, nor the other way about", async () => {
     const paths = [
       `/v1/schedules/${own.schedules}/exceptions/${foreign.exceptions}`,
       `/v1/schedules/${foreign.schedules}/exceptions/${own.exceptions}`,
+      `/v1/schedules/${own.schedules}/published-slots/${foreign.published}`,
+      `/v1/schedules/${foreign.schedules}/published-slots/${own.published}`,
     ];
     for (const path of paths) {
       for (const method of ['GET', 'DELETE']) {
@@ -222,6 +252,10 @@ describe('two organizations', () => {
   it("find no free time of the other's", async () => {
     expect((await ours('GET', slots(foreign.services))).status).toBe(404);
     expect((await ours('GET', `${slots(own.services)}&practitionerId=${foreign.practitioners}`)).status).toBe(404);
+    const explain = `/v1/slots/explain?startsAt=${inDays(11, '08:00')}`;
+    expect((await ours('GET', `${explain}&serviceId=${foreign.services}`)).status).toBe(404);
+    const whose = `${explain}&serviceId=${own.services}&practitionerId=${foreign.practitioners}`;
+    expect((await ours('GET', whose)).status).toBe(404);
     const elsewhere = await ours('GET', `${slots(own.services)}&locationId=${foreign.locations}`);
     expect([
       [200, []],
@@ -231,7 +265,7 @@ describe('two organizations', () => {
 
   it("see nothing of the other's in any list", async () => {
     const lists = operations.filter(
-      ({ method, path }) => method === 'GET' && path.startsWith('/v1/') && path !== '/v1/slots',
+      ({ method, path }) => method === 'GET' && path.startsWith('/v1/') && !path.startsWith('/v1/slots'),
     );
     for (const { path } of lists) {
       const target = fillPath(path, own);

@@ -91,9 +91,9 @@ export const maker = (call: Caller) => {
     if (answer.status !== 201) throw new Error(`POST ${path}: ${answer.status} ${JSON.stringify(answer.body)}`);
     return answer.body;
   };
-  const setHours = async (scheduleId: string, hours: object[], timeZone = 'Europe/Berlin') => {
+  const setHours = async (scheduleId: string, hours: object[], timeZone = 'Europe/Berlin', more: object = {}) => {
     const answer = await call('PUT', `/v1/schedules/${scheduleId}/hours`, {
-      body: { timeZone, hours },
+      body: { timeZone, hours, ...more },
       headers: { 'If-Match': '*' },
     });
     if (answer.status !== 200) throw new Error(`hours: ${answer.status} ${JSON.stringify(answer.body)}`);

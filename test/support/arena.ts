@@ -60,7 +60,20 @@ export async function makeArena(app: TestApp, sql: Sql): Promise<Arena> {
     { name: 'after', durationMinutes: 10, practitionerIds: [part.id] },
   ];
   const composite = await send('POST', '/v1/services', { name: 'Scan', segments });
+  const visit = await send('POST', '/v1/services', {
+    name: 'Visit',
+    segments: [
+      { name: 'first', durationMinutes: 10, practitionerIds: [p.id, q.id] },
+      { name: 'second', durationMinutes: 10, practitionerIds: [q.id, p.id] },
+    ],
+  });
+  // Sessions and places are on schedules of their own: nobody else has to meet there.
+  const [shared, chairs] = [await make.practitioner({ timeZone }), await make.practitioner({ timeZone })];
+  await make.setHours(chairs.scheduleId, ALWAYS, timeZone, { places: 2 });
+  const group = await make.service([shared.id], { capacity: 3 });
+  const chair = await make.service([chairs.id]);
   const [one, two, nobody] = [await make.patient(), await make.patient(), await make.patient()];
+  const three = { patientId: (await make.patient()).id };
 
   const book = async (fields: object) => {
     const answer = await make.book({ serviceId: service.id, practitionerId: p.id, patientId: one.id, ...fields });
@@ -99,6 +112,25 @@ export async function makeArena(app: TestApp, sql: Sql): Promise<Arena> {
     endsAt: inDays(DAY, '07:00'),
     kind: 'closed',
   });
+  const published = await send(
+    'POST',
+    `/v1/schedules/${p.scheduleId}/published-slots`,
+    { startsAt: inDays(DAY, '04:00'), endsAt: inDays(DAY, '04:30') },
+    { 'If-Match': '*' },
+  );
+  const visited = await book({ ...at(DAY, '16:00'), serviceId: visit.id, practitionerId: null, ...three });
+  const seat = (time: string, more: object = {}) =>
+    book({ ...at(DAY, time), serviceId: group.id, practitionerId: shared.id, ...three, ...more });
+  const seated = await seat('10:00');
+  const seatOver = await seat('10:00', hold);
+  const seatHeld = await seat('12:00', { hold: { seconds: 3600 } });
+  await lapse(sql, seatOver.id);
+  // Two in a row on one place, one beside each of them on the other: who comes over both makes one of them move.
+  const place = (time: string) => book({ ...at(DAY, time), serviceId: chair.id, practitionerId: chairs.id, ...three });
+  await place('10:00');
+  const beside = await place('10:15');
+  const below = await place('10:45');
+  await send('POST', `/v1/appointments/${beside.id}/cancel`, {});
   const key = await send('POST', '/v1/api-keys', { name: 'Spare', role: 'receptionist' }, { 'Idempotency-Key': 'old' });
   const begun = await book({ startsAt: inSeconds(2) });
   await passing(begun.startsAt);
@@ -180,6 +212,24 @@ export async function makeArena(app: TestApp, sql: Sql): Promise<Arena> {
     'move the other way, to a new day': act('reschedule', b.id, { ...at(FAR_DAY, '12:45'), practitionerId: p.id }),
     'move to an earlier day': act('reschedule', later.id, at(DAY, '13:00')),
     'move a hold': act('reschedule', held.id, { ...at(NEXT_DAY, '10:00'), practitionerId: q.id }),
+    'book a visit': booking({ ...at(DAY, '17:00'), serviceId: visit.id, ...anybody }),
+    'book a visit the other way round': booking({
+      ...at(DAY, '17:00'),
+      serviceId: visit.id,
+      ...anybody,
+      segments: [
+        { practitionerId: q.id, ...at(DAY, '17:00') },
+        { practitionerId: p.id, ...at(DAY, '17:10') },
+      ],
+    }),
+    'move a visit': act('reschedule', visited.id, at(NEXT_DAY, '16:10')),
+    'join a session': booking({ ...at(DAY, '10:00'), serviceId: group.id, practitionerId: shared.id }),
+    'hold a seat': booking({ ...at(DAY, '12:00'), serviceId: group.id, practitionerId: shared.id, ...hold }),
+    'confirm a seat': act('confirm', seatHeld.id),
+    'leave a session': act('cancel', seated.id),
+    'leave the last seat': act('cancel', seatHeld.id),
+    'move to another session': act('reschedule', seated.id, at(DAY, '12:00')),
+    'book a place': booking({ ...at(DAY, '10:20'), serviceId: chair.id, practitionerId: chairs.id }),
     'check in': act('check-in', a.id),
     complete: act('complete', here.id),
     'say who did not come': act('no-show', begun.id),
@@ -190,6 +240,8 @@ export async function makeArena(app: TestApp, sql: Sql): Promise<Arena> {
     'set hours in another zone': route('PUT', '/v1/schedules/{id}/hours', 200)(q.scheduleId, { timeZone: 'Europe/Berlin', hours: ALWAYS }, anyVersion), // prettier-ignore
     'make an exception': route('POST', '/v1/schedules/{id}/exceptions', 201)(p.scheduleId, { startsAt: inDays(DAY, '03:00'), endsAt: inDays(NEXT_DAY, '04:00'), kind: 'closed' }, anyVersion), // prettier-ignore
     'end an exception': route('DELETE', '/v1/schedules/{id}/exceptions/{exceptionId}', 200)([p.scheduleId, closed.body.id], undefined, anyVersion), // prettier-ignore
+    'publish a slot': route('POST', '/v1/schedules/{id}/published-slots', 201)(p.scheduleId, { startsAt: inDays(DAY, '03:00'), endsAt: inDays(DAY, '03:30') }, anyVersion), // prettier-ignore
+    'withdraw a slot': route('DELETE', '/v1/schedules/{id}/published-slots/{slotId}', 200)([p.scheduleId, published.id], undefined, anyVersion), // prettier-ignore
     'delete a practitioner': route('DELETE', '/v1/practitioners/{id}', 204)(free.id),
     'delete a practitioner in use': route('DELETE', '/v1/practitioners/{id}', 409)(p.id),
     'delete a practitioner of segments': route('DELETE', '/v1/practitioners/{id}', 204)(part.id),
@@ -219,7 +271,8 @@ export async function makeArena(app: TestApp, sql: Sql): Promise<Arena> {
 
   const names = new Map<string, string>();
   const named = { p, q, free, part, room, service, asking, unused, composite, one, two, nobody, home, branch };
-  const appointments = { swept, ancient, a, b, later, held, pending, here, gone, lapsed, lapsedToo, begun };
+  const visits = { shared, chairs, visit, group, chair, visited, seated, seatOver, seatHeld, below };
+  const appointments = { ...visits, swept, ancient, a, b, later, held, pending, here, gone, lapsed, lapsedToo, begun };
   for (const [name, { id, scheduleId }] of Object.entries({ ...named, ...appointments })) {
     names.set(id, name);
     if (scheduleId) names.set(scheduleId, name);
