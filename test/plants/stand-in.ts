@@ -72,7 +72,8 @@ export async function startStandIn(offence?: Offence): Promise<{ url: string; cl
   const clinic = new Clinic(offence);
   let requests = 0;
   const server = createServer((request, response) => {
-    if (offence === 'drops connections' && ++requests % 500 === 0) request.socket.destroy();
+    const isBooking = request.method === 'POST' && request.url === '/v1/appointments';
+    if (offence === 'drops connections' && isBooking && ++requests % 15 === 0) request.socket.destroy();
     else void answer(clinic, request, response);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));

@@ -147,9 +147,8 @@ async function compareSlots(
   for (let start = day + open.from; start + service.durationMinutes * MINUTE <= day + open.until; start += step) {
     expect(start);
   }
-  // A session that has begun to fill is offered wherever it lies; so may be one whose last seats were held too long.
-  const isShared = service.capacity > 1;
-  if (isShared) {
+  // A session that has begun to fill is offered wherever it lies.
+  if (service.capacity > 1) {
     const prefix = `${service.id} `;
     for (const { session } of taken) if (session.startsWith(prefix)) expect(Number(session.slice(prefix.length)));
   }
@@ -166,7 +165,7 @@ async function compareSlots(
   const show = (instant: number) => `${new Date(instant).toISOString()} of ${practitioner.name}`;
   return [
     ...[...offered.keys()]
-      .filter((start) => !expected.has(start) && !(isShared && remainingAt(start) > 0))
+      .filter((start) => !expected.has(start))
       .map((start) => `${show(start)} is offered, but taken`),
     ...[...expected].flatMap(([start, remaining]) => {
       if (!offered.has(start)) return [`${show(start)} is free, but not offered`];
