@@ -1,55 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-
-/**
- * A small imitation of Holdfast's API in memory, as far as `prove` uses it, that can be told to commit one offence. It is
- * there to see every check of `prove` turn red: a check that was never seen red protects nothing.
- */
-export const OFFENCES = [
-  'takes time twice',
-  'loses an acknowledged booking',
-  'keeps a refused booking',
-  'refuses free time',
-  'offers taken slots',
-  'hides free slots',
-  'leaves out alternatives',
-  'offers the lost time again',
-  'fails with a 5xx',
-  'is busy all the time',
-  'books another time than asked',
-  'frees time on a second cancel',
-  'forgets idempotency keys',
-  'replays another answer',
-  'serves another body under a used key',
-  'makes a patient for every request',
-  'books into closed hours',
-  'closes time without naming its bookings',
-  'accepts edits of an old version',
-  'has holes in the history',
-  'leaves the test location behind',
-  'lets holds block past their time',
-  'ends holds too early',
-  'confirms a hold whose time somebody else has',
-  'refuses every late confirm',
-  'shows holds past their time as held',
-  'keeps the old time of what it moves',
-  'loses the new time of what it moves',
-  'moves in name only',
-  'moves what is cancelled',
-  'confirms as often as it is asked to',
-  'does not say what came before',
-  'says that something else came before',
-  'changes old versions',
-  'refuses present versions as stale',
-  'raises the version twice',
-  'expires what was confirmed',
-  'has a seat too many',
-  'has a place too many',
-  'refuses free seats',
-  'drops connections',
-] as const;
-export type Offence = (typeof OFFENCES)[number];
+import type { Offence } from './offences';
 
 interface Appointment {
   id: string;
@@ -112,11 +64,16 @@ const SWEPT_EVERY_MS = 1_000;
 const MINUTE = 60_000;
 const DAY = 24 * 60 * MINUTE;
 
+/**
+ * A small imitation of Holdfast's API in memory, as far as `prove` uses it, that can be told to commit one offence. It is
+ * there to see every check of `prove` turn red: a check that was never seen red protects nothing.
+ */
 export async function startStandIn(offence?: Offence): Promise<{ url: string; close: () => Promise<void> }> {
   const clinic = new Clinic(offence);
   let requests = 0;
   const server = createServer((request, response) => {
-    if (offence === 'drops connections' && ++requests % 500 === 0) request.socket.destroy();
+    const isBooking = request.method === 'POST' && request.url === '/v1/appointments';
+    if (offence === 'drops connections' && isBooking && ++requests % 15 === 0) request.socket.destroy();
     else void answer(clinic, request, response);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));

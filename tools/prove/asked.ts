@@ -1,11 +1,37 @@
 import { MINUTE, resourcesOf, type SegmentRule, type Service } from './catalog';
-import type { AppointmentView, SegmentView } from './client';
-import type { Place, SegmentPlace, Wish } from './history';
+import type { Answer, AppointmentView, SegmentView } from './client';
+import type { Change, Place, SegmentPlace, Wish } from './history';
 
 /** Requests and what is asked with them, against the appointments that come of it. */
 
+/** In what the answer to a booking differs from what was asked for. */
+export function bookedOtherwise(wish: Wish, { status, headers }: Answer, appointment: AppointmentView): string[] {
+  const differences = differencesFrom(wish, appointment);
+  if (status !== 201) differences.push(`status ${status}`);
+  if (appointment.status !== standingOf(wish) || appointment.version !== 1)
+    differences.push(`${appointment.status}, version ${appointment.version}`);
+  if (headers.etag !== '"1"') differences.push(`ETag ${headers.etag ?? 'missing'}`);
+  if (!headers.location?.endsWith(`/v1/appointments/${appointment.id}`))
+    differences.push(`Location ${headers.location ?? 'missing'}`);
+  return differences;
+}
+
+/** In what the answer to a change differs from what was asked for. */
+export function changedOtherwise({ action, target, ifMatch }: Change, view: AppointmentView, answer: Answer): string[] {
+  const differences: string[] = [];
+  if (answer.status !== 200) differences.push(`status ${answer.status}`);
+  if (action === 'cancel' && view.status !== 'cancelled') differences.push(view.status);
+  if (action === 'confirm' && !['confirmed', 'pending'].includes(view.status)) differences.push(view.status);
+  if (target && Date.parse(view.startsAt) !== target.startsAt) differences.push(`startsAt is ${view.startsAt}`);
+  const isThere = view.segments.some(({ practitionerId }) => practitionerId === target?.practitionerId);
+  if (target?.practitionerId && !isThere) differences.push(`not of practitioner ${target.practitionerId}`);
+  if (answer.headers.etag !== `"${view.version}"`) differences.push(`ETag ${answer.headers.etag ?? 'missing'}`);
+  if (ifMatch !== undefined && view.version <= ifMatch) differences.push(`version ${view.version} of ${ifMatch}`);
+  return differences;
+}
+
 /** How an appointment stands that was just booked. */
-export function standingOf({ service, holdSeconds }: Wish): string {
+function standingOf({ service, holdSeconds }: Wish): string {
   if (holdSeconds !== undefined) return 'held';
   return service.requiresConfirmation ? 'pending' : 'confirmed';
 }

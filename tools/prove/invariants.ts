@@ -130,16 +130,19 @@ async function compareSlots(
   const { service, open } = world.searchOf(practitioner);
   const step = service.slotIntervalMinutes * MINUTE;
   const expected = new Map<number, number>();
-  const expect = (start: number) => {
+  const remainingAt = (start: number): number => {
     const time = timeOf(service, start);
     const session = `${service.id} ${start}`;
     const seated = new Set(taken.filter((other) => other.session === session).map(({ id }) => id)).size;
+    if (seated > 0) return service.capacity - seated;
     const points = [time.from, ...taken.map((other) => other.time.from)];
-    const free = points.every(
+    const isFree = points.every(
       (point) => point < time.from || point >= time.until || sessionsAt(taken, point).size < practitioner.places,
     );
-    const remaining = seated > 0 ? service.capacity - seated : free ? service.capacity : 0;
-    if (remaining > 0) expected.set(start, remaining);
+    return isFree ? service.capacity : 0;
+  };
+  const expect = (start: number) => {
+    if (remainingAt(start) > 0) expected.set(start, remainingAt(start));
   };
   for (let start = day + open.from; start + service.durationMinutes * MINUTE <= day + open.until; start += step) {
     expect(start);

@@ -1,13 +1,6 @@
-import {
-  DAY,
-  MINUTE,
-  type Practitioner,
-  type Resource,
-  type SegmentRule,
-  type Service,
-  shortestLength,
-} from './catalog';
+import { DAY, MINUTE, type Practitioner, type Resource, type Service, shortestLength } from './catalog';
 import { type AppointmentView, type Client, inParallel, listAll } from './client';
+import { type CompositeKey, composites } from './composites';
 import { RESERVED_PHONES } from './phones';
 import type { Random } from './random';
 
@@ -42,7 +35,6 @@ const EARLY_OPEN = { from: 6 * 60 * MINUTE, until: 8 * 60 * MINUTE };
 type SimpleKey =
   | ('plain' | 'short' | 'long' | 'buffered' | 'approval' | 'pool' | 'edited')
   | ('group' | 'alone' | 'seat' | 'seatLong' | 'published');
-type CompositeKey = 'two' | 'three' | 'five';
 type ServiceKey = SimpleKey | CompositeKey;
 
 /**
@@ -131,44 +123,12 @@ export class World {
     for (const [key, [rules, practitioners]] of Object.entries(simple)) {
       made.push([key, await this.createService(key, { practitioners, ...rules })]);
     }
-    for (const [key, segments] of Object.entries(this.composites())) {
+    const specialists = all.slice(0, SPECIALISTS);
+    for (const [key, segments] of Object.entries(composites(specialists, this.rooms, this.random))) {
       const rules = { segments, bufferBeforeMinutes: 5, bufferAfterMinutes: 10 };
-      made.push([
-        key,
-        await this.createService(key, { practitioners: this.practitioners.slice(0, SPECIALISTS), ...rules }),
-      ]);
+      made.push([key, await this.createService(key, { practitioners: specialists, ...rules })]);
     }
     this.services = Object.fromEntries(made) as Record<ServiceKey, Service>;
-  }
-
-  /** Of two to five segments, whose resources are listed in an order of chance. */
-  private composites(): Record<CompositeKey, SegmentRule[]> {
-    const specialists = this.practitioners.slice(0, SPECIALISTS);
-    const segment = (durationMinutes: number, of: Resource[], more: Partial<SegmentRule> = {}): SegmentRule => ({
-      name: `${durationMinutes} minutes`,
-      durationMinutes,
-      gapAfterMinutes: 0,
-      maxWaitMinutes: 0,
-      startsWithPrevious: false,
-      resources: this.random.shuffled(of),
-      ...more,
-    });
-    const beside = { startsWithPrevious: true };
-    return {
-      two: [segment(20, specialists, { gapAfterMinutes: 10 }), segment(15, specialists)],
-      three: [
-        segment(20, specialists.slice(0, 3), { gapAfterMinutes: 5, maxWaitMinutes: 20 }),
-        segment(15, this.rooms),
-        segment(15, specialists.slice(1)),
-      ],
-      five: [
-        segment(15, specialists),
-        segment(20, this.rooms, { ...beside, gapAfterMinutes: 5 }),
-        segment(15, specialists, { maxWaitMinutes: 10 }),
-        segment(15, specialists),
-        segment(15, this.rooms, beside),
-      ],
-    };
   }
 
   /** All practitioners here; fewer where {@link create} has failed. */

@@ -6,7 +6,7 @@ import { FULL_DAY_MINUTES, OPEN } from '../world';
 import { seedOf } from './random-plan';
 
 /** All clients together send about so many requests a second, or two each where they are few. */
-const RATE = 200;
+const RATE = 100;
 const SHORTEST_PAUSE_MS = 500;
 const SHORTEST_MS = 3_000;
 
