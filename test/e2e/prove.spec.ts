@@ -38,7 +38,10 @@ describe('prove against a fresh install', () => {
 /** What a test location must be fit for; the sweeper would be waited for in vain, for this app has no worker. */
 const FEW = [
   ...['--clients', '20', '--rounds', '2'],
-  ...['--storms', 'one-slot,same-key,new-patient,hours-edited,reschedule,hold-expiry,composites,groups,published,random,two-processes'],
+  ...[
+    '--storms',
+    'one-slot,same-key,new-patient,hours-edited,reschedule,hold-expiry,composites,groups,published,random,two-processes',
+  ],
 ];
 
 describe('prove against a given install', () => {
