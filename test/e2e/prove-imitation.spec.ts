@@ -104,7 +104,7 @@ describe('prove against a small imitation of Holdfast', () => {
   }, 600_000);
 
   it('repeats the storms with other choices until the minutes are over', async () => {
-    const options = ['--clients', '10', '--rounds', '1', '--storms', 'one-slot', '--minutes', '0.3'];
+    const options = ['--clients', '10', '--rounds', '1', '--storms', 'one-slot', '--minutes', '0.1'];
     const run = await proveStandIn(undefined, options);
     expect(run).toMatchObject({ exitCode: 0, report: { violations: [] } });
     expect(run.report.storms[0]!.rounds).toBeGreaterThan(1);
