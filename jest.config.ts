@@ -33,6 +33,7 @@ const config: Config = {
   testTimeout: 60_000,
   // Medium and end-to-end tests measure races; more workers than this and they mostly measure the machine.
   maxWorkers: 2,
+  testSequencer: '<rootDir>/test/support/longest-first.cjs',
   projects: [
     project('small', 'src', false),
     project('medium', 'test/medium', true),
