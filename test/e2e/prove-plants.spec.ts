@@ -42,5 +42,7 @@ describe('prove against Holdfast with a mistake planted into it', () => {
     expect(run.exitCode).toBe(1);
   }, 600_000);
 
-  it.each(PLANTS.map((plant) => [plant.name, plant] as const))('%s', (_, plant) => turnsRed(plant), 600_000);
+  // All of them take seven minutes: HOLDFAST_PLANTS=all.
+  const chosen = PLANTS.filter((plant) => !plant.long || process.env['HOLDFAST_PLANTS'] === 'all');
+  it.each(chosen.map((plant) => [plant.name, plant] as const))('%s', (_, plant) => turnsRed(plant), 600_000);
 });

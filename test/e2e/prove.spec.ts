@@ -40,7 +40,7 @@ const FEW = [
   ...['--clients', '20', '--rounds', '1'],
   ...[
     '--storms',
-    'one-slot,same-key,new-patient,hours-edited,reschedule,hold-expiry,composites,groups,published,random,two-processes',
+    'one-slot,same-key,new-patient,hours-edited,hold-expiry,composites,groups,published,random,two-processes',
   ],
 ];
 
