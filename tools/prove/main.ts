@@ -78,11 +78,13 @@ async function prove(options: Options, install: Install, signal: AbortSignal, pr
     };
     const again = () => options.minutes !== undefined && performance.now() < until;
     for (let cycle = 0; cycle === 0 || again(); cycle++) {
-      for (const { storm, figures } of rows.run) {
+      for (const [index, { storm, figures }] of rows.run.entries()) {
         if (signal.aborted || performance.now() > until) break;
+        // Every storm has its turn: an equal share of the time that is left.
+        const share = performance.now() + (until - performance.now()) / (rows.run.length - index);
         const clients = crowd.take(figures.clients, storm);
         const random = new Random(subSeed(options.seed, storm.name, figures.clients, cycle));
-        const limits = { rounds: options.rounds, fresh: install.kind === 'fresh', until, signal };
+        const limits = { rounds: options.rounds, fresh: install.kind === 'fresh', until: share, signal };
         const before = await ledger?.deadlocks();
         try {
           await storm.run(new StormContext(storm, clients, world, random, figures, judge, limits, progress));
