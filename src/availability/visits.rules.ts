@@ -68,19 +68,18 @@ export interface Placement {
   startsAt: number;
 }
 
-/** The parts of the visit that begin together: index of its first segment, and the segments. */
+/** The segments of a visit that begin together. */
 interface Stage {
-  first: number;
   segments: readonly VisitSegment[];
 }
 
 function stagesOf(segments: readonly VisitSegment[]): Stage[] {
-  const stages: Array<{ first: number; segments: VisitSegment[] }> = [];
-  segments.forEach((segment, index) => {
+  const stages: Array<{ segments: VisitSegment[] }> = [];
+  for (const segment of segments) {
     const last = stages.at(-1);
     if (last && segment.startsWithPrevious) last.segments.push(segment);
-    else stages.push({ first: index, segments: [segment] });
-  });
+    else stages.push({ segments: [segment] });
+  }
   return stages;
 }
 
