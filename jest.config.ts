@@ -1,9 +1,14 @@
 import type { Config } from 'jest';
 
+// For the long form of the property tests.
+const { HOLDFAST_PROPERTY_RUNS: runs, HOLDFAST_PROPERTY_SEED: seed } = process.env;
+const PROPERTIES = { ...(runs && { runs: Number(runs) }), ...(seed && { seed: Number(seed) }) };
+
 const project = (displayName: string, folder: string, needsDatabase: boolean) => ({
   displayName,
   roots: [`<rootDir>/${folder}`],
   testEnvironment: 'node',
+  globals: { PROPERTIES },
   testRegex: '\\.spec\\.ts$',
   testPathIgnorePatterns: ['/node_modules/', '<rootDir>/test/architecture/fixtures/'],
   transform: {

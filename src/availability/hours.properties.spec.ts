@@ -19,10 +19,10 @@ import { freeStarts } from './slots.rules';
  * How often each property is tried, and from which seed; fast-check prints the seed of a failure.
  * HOLDFAST_PROPERTY_RUNS=100000 HOLDFAST_PROPERTY_SEED=1 npm test -- hours.properties
  */
-const { HOLDFAST_PROPERTY_RUNS: RUNS, HOLDFAST_PROPERTY_SEED: SEED } = process.env;
+declare const PROPERTIES: { runs?: number; seed?: number };
 const runs = (usual: number): fc.Parameters<unknown> => ({
-  numRuns: RUNS ? Number(RUNS) : usual,
-  ...(SEED && { seed: Number(SEED) }),
+  numRuns: PROPERTIES.runs ?? usual,
+  ...(PROPERTIES.seed !== undefined && { seed: PROPERTIES.seed }),
 });
 
 const MINUTE = 60_000;

@@ -3,7 +3,6 @@ import { type Clinic, seedClinic, startApp, type TestApp, workday } from '../sup
 import { hasRedis, TestRedis } from '../support/redis';
 
 // Left out, and said so, where no Redis server can be had; under CI its absence fails the run instead.
-// Without a Redis server there is nothing to test against; the run says so, and CI brings one.
 (hasRedis() ? describe : describe.skip)('with Redis', () => {
   let redis: TestRedis;
   let api: TestApp;

@@ -174,7 +174,6 @@ describe('the embedded PostgreSQL', () => {
   });
 
   // Only root meets this case: its server runs as somebody else, everybody else's runs as themselves.
-  // Only root can make a folder that the server's user cannot enter.
   (isRoot ? describe : describe.skip)('as root, below a folder that the server cannot enter', () => {
     beforeEach(async () => {
       dataDir = path.join(await newFolder(0o700), 'data');
