@@ -17,6 +17,7 @@ import {
   Whole,
   WholeParameter,
 } from '../platform';
+import { ExceptionsService } from './exceptions.service';
 import { ExplainService } from './explain.service';
 import { PublishedSlotsService } from './published-slots.service';
 import { ResourceLanesService } from './resource-lanes.service';
@@ -112,7 +113,10 @@ class SlotsQuery {
 @ApiTags('Schedules')
 @Controller('v1/schedules')
 export class SchedulesController {
-  constructor(private readonly schedules: SchedulesService) {}
+  constructor(
+    private readonly schedules: SchedulesService,
+    private readonly exceptions: ExceptionsService,
+  ) {}
 
   @Get(':id')
   get(@CurrentCall() call: Call, @Param('id', IdPipe) id: string) {
@@ -126,12 +130,12 @@ export class SchedulesController {
 
   @Post(':id/exceptions')
   addException(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Body() body: NewExceptionDto) {
-    return this.schedules.addException(call, id, body);
+    return this.exceptions.add(call, id, body);
   }
 
   @Get(':id/exceptions')
   listExceptions(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Query() query: ListQuery) {
-    return this.schedules.listExceptions(call, id, query);
+    return this.exceptions.list(call, id, query);
   }
 
   @Get(':id/exceptions/:exceptionId')
@@ -140,7 +144,7 @@ export class SchedulesController {
     @Param('id', IdPipe) id: string,
     @Param('exceptionId', IdPipe) exceptionId: string,
   ) {
-    return this.schedules.getException(call, id, exceptionId);
+    return this.exceptions.get(call, id, exceptionId);
   }
 
   @Delete(':id/exceptions/:exceptionId')
@@ -149,7 +153,7 @@ export class SchedulesController {
     @Param('id', IdPipe) id: string,
     @Param('exceptionId', IdPipe) exceptionId: string,
   ) {
-    return this.schedules.removeException(call, id, exceptionId);
+    return this.exceptions.remove(call, id, exceptionId);
   }
 }
 

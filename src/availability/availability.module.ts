@@ -10,6 +10,7 @@ import {
 } from './availability.controllers';
 import { DayGate } from './day-gate';
 import { DayPlanner } from './day-planner.service';
+import { ExceptionsService } from './exceptions.service';
 import { ExplainService } from './explain.service';
 import { LanesRepository } from './lanes.repository';
 import { ScheduleDayRepository } from './ledger.repository';
@@ -35,6 +36,7 @@ const PROVIDERS = [
   AlternativesService,
   DayGate,
   DayPlanner,
+  ExceptionsService,
   ExplainService,
   LanesRepository,
   Ledger,

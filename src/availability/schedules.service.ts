@@ -1,23 +1,16 @@
 import { Injectable } from '@nestjs/common';
 import type { EntityManager } from 'typeorm';
-import { uuidv7 } from 'uuidv7';
 import { type Call, requireVersion } from '../auth';
 import { LocationsService, OrganizationService } from '../clinic';
 import {
   Clock,
   coveredBy,
-  Cursors,
   Database,
-  DEFAULT_PAGE,
   type FieldError,
-  Idempotency,
   type Interval,
-  type ListQuery,
   Log,
   Metrics,
   Outbox,
-  type Page,
-  parseInstant,
   Problem,
   Reply,
   showInstant,
@@ -26,7 +19,7 @@ import {
 import { localDays, startOfDay, type WeeklyHours } from './hours.rules';
 import { LanesRepository } from './lanes.repository';
 import { ScheduleDayRepository } from './ledger.repository';
-import type { Schedule, ScheduleException, ScheduleHours } from './schedule.entities';
+import type { Schedule, ScheduleHours } from './schedule.entities';
 import { planDays, ScheduleRepository } from './schedule.repository';
 import { SessionsRepository } from './sessions.repository';
 
@@ -41,13 +34,6 @@ export interface HoursInput {
   validUntil?: string | null;
 }
 
-export interface ExceptionInput {
-  startsAt: string;
-  endsAt: string;
-  kind: 'closed' | 'open';
-  reason?: string | null;
-}
-
 /** An appointment that lies outside open time after a change of the rules. It is not cancelled: people decide that. */
 export interface AffectedAppointment {
   id: string;
@@ -60,10 +46,8 @@ export interface AffectedAppointment {
 export class SchedulesService {
   constructor(
     private readonly database: Database,
-    private readonly idempotency: Idempotency,
     private readonly outbox: Outbox,
     private readonly clock: Clock,
-    private readonly cursors: Cursors,
     private readonly log: Log,
     private readonly metrics: Metrics,
     private readonly schedules: ScheduleRepository,
@@ -147,66 +131,6 @@ export class SchedulesService {
         return Reply.ok({ ...(await this.show(tx, schedule)), affectedAppointments }, schedule.version);
       }),
     );
-  }
-
-  addException(call: Call, id: string, input: ExceptionInput): Promise<Reply> {
-    const span = { start: parseInstant(input.startsAt)!, end: parseInstant(input.endsAt)! };
-    checkSpan(span);
-    return this.editing(
-      call,
-      this.idempotency.transaction(call, async (tx) => {
-        const schedule = await this.edit(tx, call, id);
-        const exception: ScheduleException = {
-          id: uuidv7(),
-          organizationId: call.organizationId,
-          scheduleId: id,
-          startsAt: new Date(span.start),
-          endsAt: new Date(span.end),
-          kind: input.kind,
-          reason: input.reason ?? null,
-          createdAt: this.clock.date(),
-        };
-        await this.schedules.insertException(tx, exception);
-        const affectedAppointments = await this.applyOpening(tx, schedule, span);
-        const reply = { ...showException(exception), affectedAppointments };
-        return Reply.created(`/v1/schedules/${id}/exceptions`, reply, schedule.version);
-      }),
-    );
-  }
-
-  removeException(call: Call, id: string, exceptionId: string): Promise<Reply> {
-    return this.editing(
-      call,
-      this.database.transaction(call.organizationId, async (tx) => {
-        const schedule = await this.edit(tx, call, id, () => this.schedules.getException(tx, id, exceptionId));
-        const exception = await this.schedules.getException(tx, id, exceptionId);
-        await this.schedules.deleteException(tx, exceptionId);
-        const span = { start: exception.startsAt.getTime(), end: exception.endsAt.getTime() };
-        const affectedAppointments = await this.applyOpening(tx, schedule, span);
-        return Reply.ok({ ...showException(exception), affectedAppointments }, schedule.version);
-      }),
-    );
-  }
-
-  getException(call: Call, id: string, exceptionId: string) {
-    return this.database.read(call.organizationId, async (tx) => {
-      await this.schedules.get(tx, id);
-      return showException(await this.schedules.getException(tx, id, exceptionId));
-    });
-  }
-
-  listExceptions(call: Call, id: string, query: ListQuery): Promise<Reply<Page<object>>> {
-    const scope = `exceptions/${call.organizationId}/${id}`;
-    const after = query.cursor === undefined ? undefined : this.cursors.read(scope, query.cursor)[0];
-    const limit = query.limit ?? DEFAULT_PAGE;
-    return this.database.read(call.organizationId, async (tx) => {
-      const schedule = await this.schedules.get(tx, id);
-      const rows = await this.schedules.listExceptions(tx, id, after, limit + 1);
-      return Reply.ok(
-        this.cursors.page(rows, limit, scope, (row) => [row.id], showException),
-        schedule.version,
-      );
-    });
   }
 
   /** Counts an edit that lost to another one. */
@@ -351,15 +275,6 @@ const showHours = (hours: ScheduleHours) => ({
   locationId: hours.locationId,
   validFrom: hours.validFrom,
   validUntil: hours.validUntil,
-});
-
-const showException = (exception: ScheduleException) => ({
-  id: exception.id,
-  startsAt: showInstant(exception.startsAt),
-  endsAt: showInstant(exception.endsAt),
-  kind: exception.kind,
-  reason: exception.reason,
-  createdAt: showInstant(exception.createdAt),
 });
 
 /** What no single row can say: hours that end before they start, or that contradict each other. */
