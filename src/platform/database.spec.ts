@@ -3,19 +3,26 @@ import { Database } from './database';
 import { Log } from './logging';
 import { Metrics } from './metrics';
 
-/** A connection that breaks as a socket does, at one point of a transaction. */
-function breakingAt(point: 'startTransaction' | 'commitTransaction', code: string): Database {
-  const broken = () => Promise.reject(Object.assign(new Error(`write ${code}`), { code }));
-  const fine = () => Promise.resolve();
+type Point = 'START' | 'COMMIT' | 'last word';
+
+/** A connection that breaks as a socket does, at one point of a transaction: what was sent from there on gets no answer. */
+function breakingAt(point: Point, code: string): Database {
+  let broken = false;
+  const connection = {
+    query: (statement: string | { text: string }) => {
+      const text = typeof statement === 'string' ? statement : statement.text;
+      broken ||= text.startsWith(point);
+      return broken
+        ? Promise.reject(Object.assign(new Error(`write ${code}`), { code }))
+        : Promise.resolve({ command: text });
+    },
+  };
   const runner = {
     isTransactionActive: false,
     isReleased: false,
     manager: {},
-    startTransaction: fine,
-    commitTransaction: fine,
-    query: fine,
-    release: fine,
-    [point]: broken,
+    connect: () => Promise.resolve(connection),
+    release: () => Promise.resolve(),
   };
   const roles = [
     { policy: 'organization_isolation', role: 'app' },
@@ -28,13 +35,19 @@ function breakingAt(point: 'startTransaction' | 'commitTransaction', code: strin
 
 describe('a connection that breaks', () => {
   it.each(['EPIPE', 'ECONNRESET'])('before the commit (%s) has changed nothing', async (code) => {
-    const work = breakingAt('startTransaction', code).transaction('organization', () => Promise.resolve());
+    const work = breakingAt('START', code).transaction('organization', () => Promise.resolve());
     await expect(work).rejects.toMatchObject({ code: 'busy', status: 503 });
   });
 
   // Five capital letters look like an SQLSTATE at first sight; taken for one, this would be told as a certain refusal.
   it.each(['EPIPE', 'ECONNRESET'])('during the commit (%s) leaves the outcome unknown', async (code) => {
-    const work = breakingAt('commitTransaction', code).transaction('organization', () => Promise.resolve());
+    const work = breakingAt('COMMIT', code).transaction('organization', () => Promise.resolve());
+    await expect(work).rejects.toMatchObject({ code: 'outcome_unknown', status: 503 });
+  });
+
+  it.each(['EPIPE', 'ECONNRESET'])('at what travels with the commit (%s) leaves the outcome unknown', async (code) => {
+    const database = breakingAt('last word', code);
+    const work = database.transaction('organization', (tx) => Promise.resolve(database.lastly(tx, { text: 'last word' })));
     await expect(work).rejects.toMatchObject({ code: 'outcome_unknown', status: 503 });
   });
 });

@@ -1,5 +1,6 @@
 import { Injectable, type OnApplicationBootstrap } from '@nestjs/common';
 import { InjectDataSource } from '@nestjs/typeorm';
+import type { PoolClient, QueryConfig, QueryResult } from 'pg';
 import { DataSource, type EntityManager, QueryFailedError, type QueryRunner } from 'typeorm';
 import { ConstraintViolation, Problem, SchemaError, TryAgain } from './errors';
 import { Log } from './logging';
@@ -62,6 +63,7 @@ const CHANGING = 0x63686e67;
 @Injectable()
 export class Database implements OnApplicationBootstrap {
   private roles?: Promise<Roles>;
+  private readonly closing = new WeakMap<EntityManager, QueryConfig[]>();
 
   constructor(
     @InjectDataSource() private readonly dataSource: DataSource,
@@ -78,6 +80,14 @@ export class Database implements OnApplicationBootstrap {
    */
   transaction<T>(organizationId: string, work: (tx: EntityManager, attempt: number) => Promise<T>): Promise<T> {
     return this.attempts('write', organizationId, work);
+  }
+
+  /**
+   * Has a statement sent together with COMMIT, for the last word of a transaction, whose answer nobody reads: should it fail,
+   * nothing is committed, and its error is that of the transaction.
+   */
+  lastly(tx: EntityManager, statement: QueryConfig): void {
+    this.closing.set(tx, [...(this.closing.get(tx) ?? []), statement]);
   }
 
   /** Runs `work` on one snapshot of one organization's rows (REPEATABLE READ, READ ONLY). Nothing is locked. */
@@ -195,6 +205,11 @@ export class Database implements OnApplicationBootstrap {
     }
   }
 
+  /**
+   * One try. Statements are sent without waiting for the answers of those before (the pool's connections are pipelined), so
+   * what opens the transaction travels with the first statement of `work`, and what closes it with COMMIT. Nothing can slip
+   * out: where the opening fails, the transaction is aborted and everything behind it fails, too.
+   */
   private async once<T>(
     kind: Kind,
     organizationId: string | null,
@@ -203,51 +218,75 @@ export class Database implements OnApplicationBootstrap {
     const roles = await this.findRoles();
     const runner = this.dataSource.createQueryRunner();
     try {
+      const connection = (await runner.connect()) as PoolClient;
       const started = performance.now();
-      await runner.startTransaction();
-      await runner.query(this.opening(kind, roles, organizationId));
-      const result = await work(runner.manager);
-      if (performance.now() - started > LIMITS.transactionTimeout) {
-        // The process was stopped or starved in between. What it decided may be old: refuse it, as the server would.
-        throw Problem.busy('The transaction took too long and was undone; please try again.');
+      const opened = connection.query(this.opening(kind, roles, organizationId));
+      // Its failure is told below; until then it is nobody's unhandled rejection.
+      opened.catch(() => undefined);
+      // For TypeORM, which refuses to lock outside of a transaction; its own way of opening one takes a round trip more.
+      (runner as { isTransactionActive: boolean }).isTransactionActive = true;
+      try {
+        const result = await work(runner.manager);
+        await opened;
+        if (performance.now() - started > LIMITS.transactionTimeout) {
+          // The process was stopped or starved in between. What it decided may be old: refuse it, as the server would.
+          throw Problem.busy('The transaction took too long and was undone; please try again.');
+        }
+        if (runner.isReleased) throw lost();
+        refuseMore(runner);
+        await this.commit(connection, this.closing.get(runner.manager) ?? []);
+        return result;
+      } catch (error) {
+        const first = await opened.then(
+          () => error,
+          (failed: unknown) => failed,
+        );
+        refuseMore(runner);
+        // Statements that were sent beside the one that failed are on their way through TypeORM: none may come after ROLLBACK.
+        await new Promise(setImmediate);
+        if (!runner.isReleased) await this.rollback(connection);
+        throw first;
       }
-      if (runner.isReleased) throw lost();
-      await this.commit(runner);
-      return result;
-    } catch (error) {
-      if (runner.isTransactionActive) {
-        await runner.rollbackTransaction().catch((failed: unknown) => {
-          // The connection is gone, and the transaction with it.
-          this.log.debugEvent('rollback_failed', { message: String(failed) });
-        });
-      }
-      throw error;
     } finally {
+      (runner as { isTransactionActive: boolean }).isTransactionActive = false;
       await runner.release();
       this.observePool();
     }
   }
 
-  private async commit(runner: QueryRunner): Promise<void> {
-    try {
-      await runner.commitTransaction();
-    } catch (error) {
-      const state = sqlState(error);
-      // An answer with an SQLSTATE of the transaction itself means that it was refused. Without an answer nobody knows.
-      if (state !== undefined && !state.startsWith('08') && !state.startsWith('57')) throw error;
-      this.metrics.transactions.inc({ kind: 'write', outcome: 'unknown' });
-      this.log.failure('commit_outcome_unknown', error);
-      throw new Problem(
-        'outcome_unknown',
-        'Repeat the request under the same Idempotency-Key to learn whether it was stored.',
-        {},
-        { 'Retry-After': '1' },
-      );
+  /** Sends COMMIT, and with it what was kept for the end: should some of that fail, the server answers COMMIT by rolling back. */
+  private async commit(connection: PoolClient, closing: readonly QueryConfig[]): Promise<void> {
+    const sent = closing.map((statement) => connection.query(statement));
+    const answers = await Promise.allSettled([...sent, connection.query('COMMIT')]);
+    const failed = answers.find((each) => each.status === 'rejected');
+    const committed = answers.at(-1) as PromiseFulfilledResult<QueryResult>;
+    if (!failed) {
+      // What failed before was caught by somebody who should not have: there is nothing to be acknowledged.
+      if (committed.value.command !== 'COMMIT') throw new Error('the transaction was aborted before its COMMIT');
+      return;
     }
+    const state = sqlState(failed.reason);
+    // An answer with an SQLSTATE of the transaction itself means that it was refused. Without an answer nobody knows.
+    if (state !== undefined && !state.startsWith('08') && !state.startsWith('57')) throw failed.reason;
+    this.metrics.transactions.inc({ kind: 'write', outcome: 'unknown' });
+    this.log.failure('commit_outcome_unknown', failed.reason);
+    throw new Problem(
+      'outcome_unknown',
+      'Repeat the request under the same Idempotency-Key to learn whether it was stored.',
+      {},
+      { 'Retry-After': '1' },
+    );
+  }
+
+  private async rollback(connection: PoolClient): Promise<void> {
+    await connection.query('ROLLBACK').catch((failed: unknown) => {
+      // The connection is gone, and the transaction with it.
+      this.log.debugEvent('rollback_failed', { message: String(failed) });
+    });
   }
 
   /**
-   * One message of the simple protocol: isolation level, role, organization, time-outs, mark. The values are ours (a role's name
+   * One message of the simple protocol: beginning, role, organization, time-outs, mark. The values are ours (a role's name
    * from the catalog, a checked UUID, numbers), and are quoted all the same.
    */
   private opening(kind: Kind, roles: Roles, organizationId: string | null): string {
@@ -262,11 +301,11 @@ export class Database implements OnApplicationBootstrap {
       ['idle_in_transaction_session_timeout', `${LIMITS.idleTimeout}ms`],
     ];
     const calls = settings.map(([name, value]) => `set_config('${name}', ${quote(value)}, true)`).join(', ');
-    const isolation = kind === 'read' ? 'SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; ' : '';
+    const isolation = kind === 'read' ? ' ISOLATION LEVEL REPEATABLE READ READ ONLY' : '';
     // Shared, and never asked for otherwise: nobody waits for it. It shows pollers that this transaction may change something.
     const mark =
       kind === 'write' ? `, pg_advisory_xact_lock_shared(${CHANGING}, hashtext(${quote(organizationId!)}))` : '';
-    return `${isolation}SELECT ${calls}${mark}`;
+    return `START TRANSACTION${isolation}; SELECT ${calls}${mark}`;
   }
 
   /** The roles that the policies name. They are read from the catalog, for a restored or cloned database keeps its own. */
@@ -331,6 +370,11 @@ const WHO_CHANGES = `
   WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND classid = $1::bigint::oid AND objsubid = 2
     AND objid = (hashtext($2) & 4294967295)::oid`;
+
+/** Nothing may be sent through a transaction that has ended: it would run outside of any, without role and organization. */
+function refuseMore(runner: QueryRunner): void {
+  runner.query = () => Promise.reject(new Error('a statement was sent after the end of its transaction'));
+}
 
 const quote = (value: string): string => `'${value.replaceAll("'", "''")}'`;
 

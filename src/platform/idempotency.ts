@@ -47,8 +47,7 @@ export class Idempotency {
     return this.database.transaction(request.organizationId, async (tx, attempt) => {
       // Serialises the requests under one key, over all processes, until COMMIT or ROLLBACK; a crash frees it. A retry of
       // our own waits its turn: the other holder may have been this very request's former try.
-      await this.lock(tx, request, attempt);
-      const stored = await this.find(tx, request, key);
+      const [, stored] = await Promise.all([this.lock(tx, request, attempt), this.find(tx, request, key)]);
       if (stored) {
         if (!stored.fingerprint.equals(request.fingerprint)) throw new Problem('idempotency_key_reused');
         this.metrics.racesCaught.inc({ race: 'idempotency_key' });
@@ -61,7 +60,7 @@ export class Idempotency {
         );
       }
       const reply = await work(tx, attempt);
-      return this.store(tx, request, key, reply);
+      return this.keep(tx, request, key, reply);
     });
   }
 
@@ -80,21 +79,15 @@ export class Idempotency {
   }
 
   private async lock(tx: EntityManager, request: IdempotentRequest, attempt: number): Promise<void> {
-    const scope = [`${request.organizationId}/${request.principalId}/${request.idempotencyKey}`];
-    if (attempt > 1) {
-      await tx.query('SELECT pg_advisory_xact_lock(hashtextextended($1, 0))', scope);
-      return;
-    }
-    const [row] = await tx.query<[{ free: boolean }]>(
-      'SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0)) AS free',
-      scope,
-    );
+    const scope = `${request.organizationId}/${request.principalId}/${request.idempotencyKey}`;
+    const [row] = await tx.query<[{ free: boolean }]>((attempt > 1 ? WAIT_FOR_KEY : TRY_KEY) as never, [scope]);
     if (!row.free) {
       this.metrics.racesCaught.inc({ race: 'idempotency_key' });
       throw new Problem('request_in_progress', undefined, {}, { 'Retry-After': '1' });
     }
   }
 
+  /** Sent behind the lock without waiting for it; a statement of its own, so it sees what the holder before has committed. */
   private async find(tx: EntityManager, request: IdempotentRequest, key: string) {
     const [row] = await tx.query<
       Array<{
@@ -104,42 +97,39 @@ export class Idempotency {
         location: string | null;
         etag: string | null;
       }>
-    >(
-      `SELECT fingerprint, status, body, location, etag FROM idempotency_key
-       WHERE organization_id = $1 AND principal = $2 AND key = $3 AND created_at > now() - make_interval(hours => $4)`,
-      [request.organizationId, request.principalId, key, REPLAY_HOURS],
-    );
+    >(FIND_REPLY as never, [request.organizationId, request.principalId, key, REPLAY_HOURS]);
     return row;
   }
 
-  private async store<T>(
-    tx: EntityManager,
-    request: IdempotentRequest,
-    key: string,
-    reply: Reply<T>,
-  ): Promise<Reply<T>> {
+  private keep<T>(tx: EntityManager, request: IdempotentRequest, key: string, reply: Reply<T>): Reply<T> {
     const text = JSON.stringify(reply.body);
-    // The conflict can only be a row too old to be replayed: it gives way.
-    await tx.query(
-      `INSERT INTO idempotency_key (organization_id, principal, key, fingerprint, status, body, location, etag)
-       VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-       ON CONFLICT (organization_id, principal, key) DO UPDATE
-         SET fingerprint = excluded.fingerprint, status = excluded.status, body = excluded.body,
-             location = excluded.location, etag = excluded.etag, created_at = now()`,
-      [
-        request.organizationId,
-        request.principalId,
-        key,
-        request.fingerprint,
-        reply.status,
-        text,
-        reply.headers.location ?? null,
-        reply.headers.etag ?? null,
-      ],
-    );
+    const { location, etag } = reply.headers;
+    const { organizationId, principalId, fingerprint } = request;
+    const values = [organizationId, principalId, key, fingerprint, reply.status, text, location ?? null, etag ?? null];
+    this.database.lastly(tx, { ...KEEP_REPLY, values });
     return new Reply(reply.status, reply.body, reply.headers, { text, replayed: false });
   }
 }
+
+const TRY_KEY = { name: 'try-key', text: 'SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0)) AS free' };
+const WAIT_FOR_KEY = {
+  name: 'wait-for-key',
+  text: 'SELECT true AS free FROM pg_advisory_xact_lock(hashtextextended($1, 0))',
+};
+const FIND_REPLY = {
+  name: 'find-reply',
+  text: `SELECT fingerprint, status, body, location, etag FROM idempotency_key
+         WHERE organization_id = $1 AND principal = $2 AND key = $3 AND created_at > now() - make_interval(hours => $4)`,
+};
+// The conflict can only be a row too old to be replayed: it gives way.
+const KEEP_REPLY = {
+  name: 'keep-reply',
+  text: `INSERT INTO idempotency_key (organization_id, principal, key, fingerprint, status, body, location, etag)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+         ON CONFLICT (organization_id, principal, key) DO UPDATE
+           SET fingerprint = excluded.fingerprint, status = excluded.status, body = excluded.body,
+               location = excluded.location, etag = excluded.etag, created_at = now()`,
+};
 
 /** Hash of a request: its method, path and body, whatever the order of the body's members. */
 export function fingerprintOf(method: string, path: string, body: unknown): Buffer {

@@ -25,7 +25,8 @@ export const connectionOptions = (url: string, poolSize: number) => ({
   poolSize,
   // Waiting for a connection is part of a request's budget; what waits longer is told `busy`.
   connectTimeoutMS: 5_000,
-  extra: { keepAlive: true },
+  // Statements are sent without waiting for the answers of those before: see Database.once.
+  extra: { keepAlive: true, pipeline: true },
   namingStrategy: new SnakeCaseNames(),
   synchronize: false,
   migrationsRun: false,
