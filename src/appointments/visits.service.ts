@@ -7,10 +7,12 @@ import {
   hasModes,
   LanesRepository,
   localTime,
+  type NamedLane,
   type Part,
   type Placement,
   planVisit,
   type Reach,
+  type ReadDay,
   reachesOf,
   type ResourceLane,
   type Seen,
@@ -39,6 +41,8 @@ export interface VisitRequest {
   practitionerId?: string;
   /** Every segment named; else a fitting set is chosen. */
   segments?: readonly SegmentRequest[];
+  /** The named practitioner's lane, where it was read already. */
+  lane?: NamedLane;
 }
 
 /** A visit that was asked for: with the places that were named, or to be planned. */
@@ -64,9 +68,9 @@ export class VisitsService {
    *   `practitioner_not_eligible` for who is named
    */
   async ask(tx: EntityManager, service: BookableService, request: VisitRequest): Promise<Asked> {
-    const { startsAt, mode, practitionerId, segments: named } = request;
+    const { startsAt, mode, practitionerId, segments: named, lane } = request;
     if (!named) {
-      const segments = await this.lanes.segments(tx, service, practitionerId);
+      const segments = await this.lanes.segments(tx, service, practitionerId, lane);
       return { visit: visitOf(service, segments, mode), startsAt };
     }
     if (!service.composite) throw Problem.invalid({ pointer: '/segments', detail: 'this service has no segments' });
@@ -90,15 +94,20 @@ export class VisitsService {
     return { visit, startsAt, placements };
   }
 
-  /** The days within reach of a visit as they are now, not locked. */
-  look(tx: EntityManager, service: BookableService, asked: Asked): Promise<ReadonlyMap<string, SeenDay[]>> {
+  /** The days within reach of a visit as they are now, not locked; `day` in place of one that was read already. */
+  look(
+    tx: EntityManager,
+    service: BookableService,
+    asked: Asked,
+    day?: ReadDay,
+  ): Promise<ReadonlyMap<string, SeenDay[]>> {
     const reaches = reachOf(asked);
     const during = {
       start: Math.min(...reaches.map((each) => each.during.start)),
       end: Math.max(...reaches.map((each) => each.during.end)),
     };
     const lanes = new Map(reaches.map(({ lane }) => [lane.scheduleId, lane]));
-    return this.slots.look(tx, service, [...lanes.values()], during);
+    return this.slots.look(tx, service, [...lanes.values()], during, day);
   }
 }
 

@@ -22,6 +22,9 @@ export interface BookableService extends Timing {
   asOf: number;
 }
 
+/** A practitioner's lane, and whether he offers the service by himself. */
+export type NamedLane = ResourceLane & { eligible: boolean };
+
 interface ServiceRow {
   id: string;
   version: number;
@@ -101,11 +104,17 @@ export class LanesRepository {
   /**
    * The segments of a service, each with the lanes that can serve it, in the order in which they were named. With a
    * practitioner, he serves the only segment, or the first one that he can.
+   * @param seen what {@link findLane} has found of him in this transaction
    * @throws Problem `not_found` for an unknown practitioner, `practitioner_not_eligible` for one who does not offer it
    */
-  async segments(tx: EntityManager, service: BookableService, practitionerId?: string): Promise<VisitSegment[]> {
+  async segments(
+    tx: EntityManager,
+    service: BookableService,
+    practitionerId?: string,
+    seen?: NamedLane,
+  ): Promise<VisitSegment[]> {
     if (practitionerId === undefined) return this.allSegments(tx, service);
-    const lane = await this.findLane(tx, service.id, practitionerId);
+    const lane = seen ?? (await this.findLane(tx, service.id, practitionerId));
     if (!lane) throw Problem.notFound('practitioner');
     if (!service.composite && !lane.eligible) throw new Problem('practitioner_not_eligible');
     if (!service.composite) return [only(service, [lane])];
@@ -116,11 +125,7 @@ export class LanesRepository {
   }
 
   /** The same; of a living practitioner, whether or not he offers the service by himself. */
-  async findLane(
-    tx: EntityManager,
-    serviceId: string,
-    practitionerId: string,
-  ): Promise<(ResourceLane & { eligible: boolean }) | undefined> {
+  async findLane(tx: EntityManager, serviceId: string, practitionerId: string): Promise<NamedLane | undefined> {
     const [row] = await tx.query<LaneRow[]>(NAMED_LANE as never, [serviceId, practitionerId]);
     return row && { ...toLane(row), eligible: row.eligible };
   }

@@ -242,8 +242,15 @@ export class ScheduleDayRepository {
    * time is over is read as free; `reopened` says that the row itself does not say so yet.
    */
   async read(tx: EntityManager, scheduleIds: readonly string[], from: string, to: string): Promise<ReadDay[]> {
-    const rows = await tx.query<DayRow[]>({ name: 'read-days', text: READ_DAYS } as never, [scheduleIds, from, to]);
+    const rows = await tx.query<DayRow[]>(READ_DAYS as never, [scheduleIds, from, to]);
     return rows.map(fromRow);
+  }
+
+  /** The same of the one day of a practitioner in which an instant lies, without its grid; undefined where it has no row. */
+  async readAt(tx: EntityManager, practitionerId: string, instant: number): Promise<ReadDay | undefined> {
+    const at = new Date(instant);
+    const [row] = await tx.query<DayRow[]>(READ_DAY_AT as never, [practitionerId, at.toISOString().slice(0, 10), at]);
+    return row && fromRow(row);
   }
 }
 
@@ -263,17 +270,32 @@ const TAKEN_BY = (condition: string) => {
 };
 
 // Claims that are over are few, for the sweeper removes them: one look at them is all that most searches pay.
-const READ_DAYS = `
+const daysWhere = (condition: string, grid: string) => `
   WITH lapsed AS MATERIALIZED (SELECT schedule_id, during FROM claim WHERE expires_at <= statement_timestamp())
   SELECT schedule_id, day, covers, open, places, published, version, reopened,
          CASE WHEN reopened THEN coalesce(${TAKEN_BY('(c.expires_at IS NULL OR c.expires_at > statement_timestamp())')}, '{}')
               ELSE taken END AS taken,
-         CASE WHEN bookable OR reopened THEN grid ELSE '[]' END AS grid
+         ${grid} AS grid
   FROM (SELECT *, schedule_id IN (SELECT schedule_id FROM lapsed)
                   AND EXISTS (SELECT 1 FROM lapsed l WHERE l.schedule_id = stored.schedule_id AND l.during && stored.covers) AS reopened
-        FROM schedule_day stored
-        WHERE schedule_id = ANY($1::uuid[]) AND day BETWEEN $2::date AND $3::date) d
+        FROM schedule_day stored WHERE ${condition}) d
   ORDER BY schedule_id, day`;
+const READ_DAYS = {
+  name: 'read-days',
+  text: daysWhere(
+    'schedule_id = ANY($1::uuid[]) AND day BETWEEN $2::date AND $3::date',
+    `CASE WHEN bookable OR reopened THEN grid ELSE '[]' END`,
+  ),
+};
+// Whatever the zone, the local day is at most one beside that of UTC.
+const READ_DAY_AT = {
+  name: 'read-day-at',
+  text: daysWhere(
+    `schedule_id = (SELECT p.schedule_id FROM practitioner p WHERE p.id = $1::uuid)
+     AND day BETWEEN $2::date - 1 AND $2::date + 1 AND covers @> $3::timestamptz`,
+    `'[]'::jsonb`,
+  ),
+};
 
 /** A day row as it was read, not locked. */
 export type ReadDay = GridDay & DayKey & { places: number; version: number; reopened: boolean };

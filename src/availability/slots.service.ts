@@ -6,7 +6,7 @@ import { LocationsService } from '../clinic';
 import { Clock, Database, type Interval, parseInstant, Problem, Reply, showInstant } from '../platform';
 import { localDays } from './hours.rules';
 import { type BookableService, LanesRepository } from './lanes.repository';
-import { keyOf, ScheduleDayRepository } from './ledger.repository';
+import { keyOf, type ReadDay, ScheduleDayRepository } from './ledger.repository';
 import { bookingWindow, decideClaim, type Lane, spanOf } from './ledger.rules';
 import { mayShare, withSessions } from './ledger.service';
 import { planDays, ScheduleRepository } from './schedule.repository';
@@ -226,14 +226,15 @@ export class SlotsService {
     });
   }
 
-  /** The same days, with the sessions of a service on them and the seats that are occupied now. */
+  /** The days of lanes as they are now, with the sessions of a service on them and the seats that are occupied now; `seen` in place of a day that was read already. */
   async look(
     tx: EntityManager,
     service: Pick<BookableService, 'id' | 'capacity'>,
     lanes: readonly Lane[],
     reach: Interval,
+    seen?: ReadDay,
   ): Promise<ReadonlyMap<string, SeenDay[]>> {
-    const days = await this.daysOf(tx, lanes, reach);
+    const days = await this.daysOf(tx, lanes, reach, seen);
     if (!mayShare(service.capacity, days)) return days;
     const ids = lanes.map((lane) => lane.scheduleId);
     return withSessions(days, await this.sessions.of(tx, service.id, ids, reach));
@@ -259,15 +260,17 @@ export class SlotsService {
   }
 
   /** The days of the lanes that an interval touches: rows where there are some, else planned from the rules. */
-  private async daysOf(tx: EntityManager, lanes: readonly Lane[], reach: Interval): Promise<Map<string, SeenDay[]>> {
+  private async daysOf(
+    tx: EntityManager,
+    lanes: readonly Lane[],
+    reach: Interval,
+    seen?: ReadDay,
+  ): Promise<Map<string, SeenDay[]>> {
     const expected = lanes.map((lane) => ({ lane, days: localDays(lane.timeZone, reach) }));
     const all = expected.flatMap((each) => each.days).sort();
-    const rows = await this.days.read(
-      tx,
-      lanes.map((lane) => lane.scheduleId),
-      all[0]!,
-      all.at(-1)!,
-    );
+    const ids = lanes.map((lane) => lane.scheduleId);
+    const suffices = all.length === 1 && seen?.day === all[0] && seen?.scheduleId === ids[0];
+    const rows = seen && suffices ? [seen] : await this.days.read(tx, ids, all[0]!, all.at(-1)!);
     const present = new Set(rows.map(keyOf));
     const result = new Map<string, SeenDay[]>();
     for (const row of rows)

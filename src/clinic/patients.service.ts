@@ -76,17 +76,16 @@ export class PatientsService {
   /**
    * The living patient with this phone, made if there is none; safe at any concurrency. Stored fields win, empty ones are
    * filled. Mostly one read; else one statement that makes or fills, which waits for a competing one to end.
+   * @param seen what {@link withPhone} has found in this transaction
    */
   async upsert(
     tx: EntityManager,
     organizationId: string,
     body: PatientFields,
+    seen?: Patient,
   ): Promise<{ patient: Patient; created: boolean }> {
     const wanted = await this.withCallersDefaults(tx, organizationId, body);
-    // The lock that a booking's foreign key takes anyway, taken early: against being deleted in between.
-    const known = await this.records
-      .in(tx)
-      .findOne({ where: livingWith(wanted.phone), lock: { mode: 'for_key_share' } });
+    const known = seen ?? (await this.withPhone(tx, wanted.phone));
     if (known && !FILLED.some((field) => known[field] === null && wanted[field]))
       return { patient: known, created: false };
 
@@ -125,6 +124,15 @@ export class PatientsService {
       this.log.event('duplicate_patient_prevented', { patientId: patient.id });
     }
     return { patient, created };
+  }
+
+  /**
+   * The living patient with this phone, under the lock that a booking's foreign key takes anyway, taken early: against being
+   * deleted in between.
+   */
+  async withPhone(tx: EntityManager, phone: string): Promise<Patient | undefined> {
+    const [row] = await tx.query<Patient[]>(PATIENT_WITH_PHONE as never, [phone]);
+    return row;
   }
 
   /**
@@ -199,6 +207,14 @@ export class PatientsService {
     };
   }
 }
+
+const PATIENT_WITH_PHONE = {
+  name: 'patient-with-phone',
+  text: `SELECT id, organization_id AS "organizationId", version, phone, name, email, location_id AS "locationId", locale, source,
+                status, notes, verified_at AS "verifiedAt", created_at AS "createdAt", updated_at AS "updatedAt",
+                deleted_at AS "deletedAt"
+         FROM patient WHERE phone = $1 AND deleted_at IS NULL FOR KEY SHARE`,
+};
 
 const livingWith = (phone: string): FindOptionsWhere<Patient> => ({ phone, deletedAt: IsNull() });
 

@@ -9,6 +9,7 @@ import { QUEUE_SCHEMA } from './jobs.module';
 import type { Log } from './logging';
 import { Metrics } from './metrics';
 import './pg-types';
+import { PipelinedClient } from './pipelined-client';
 import { SnakeCaseNames } from './snake-case-names';
 
 /** One migration and when it ran; `pending` when it has not yet. */
@@ -26,7 +27,7 @@ export const connectionOptions = (url: string, poolSize: number) => ({
   // Waiting for a connection is part of a request's budget; what waits longer is told `busy`.
   connectTimeoutMS: 5_000,
   // Statements are sent without waiting for the answers of those before: see Database.once.
-  extra: { keepAlive: true, pipeline: true },
+  extra: { keepAlive: true, pipeline: true, Client: PipelinedClient },
   namingStrategy: new SnakeCaseNames(),
   synchronize: false,
   migrationsRun: false,
