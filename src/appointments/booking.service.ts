@@ -6,21 +6,24 @@ import {
   type BookableService,
   DayGate,
   decideWindow,
-  guardedClaimValues,
+  type GuardedClaim,
+  type KnownLane,
+  KnownLanes,
   LanesRepository,
   Ledger,
+  localDays,
   type Part,
   ScheduleDayRepository,
   type SeenDay,
+  spanOf,
 } from '../availability';
-import { type PatientFields, PatientsService } from '../clinic';
+import { CALLER, type PatientFields, PatientsService } from '../clinic';
 import { Clock, Idempotency, Log, Metrics, parseInstant, Problem, Reply, TryAgain } from '../platform';
-import type { Appointment } from './appointment.entities';
 import { showAppointment } from './appointment.representation';
 import { PatientRulesService } from './patient-rules.service';
 import { type LostTime, RefusalsService } from './refusals.service';
-import { booked, type Standing } from './transitions.rules';
-import { GUARDED_BOOKING, type NewAppointment, RECORD_BOOKING, recordValues } from './booking.sql';
+import { booked, standingOf, type Term } from './transitions.rules';
+import { guardedBooking, type NewAppointment, type Person, recordBooking, type Recorded } from './booking.sql';
 import {
   type Asked,
   decide,
@@ -61,6 +64,7 @@ export class BookingService {
     private readonly metrics: Metrics,
     private readonly gate: DayGate,
     private readonly lanes: LanesRepository,
+    private readonly known: KnownLanes,
     private readonly days: ScheduleDayRepository,
     private readonly visits: VisitsService,
     private readonly ledger: Ledger,
@@ -110,6 +114,10 @@ export class BookingService {
   ): Promise<Reply> {
     const { startsAt } = lost;
     const named = (!request.segments && request.practitionerId) || undefined;
+    const known = named && this.known.find(call.organizationId, request.serviceId, named);
+    // With what was read before, one statement does it all; mostly there is nothing to look at first.
+    const reply = attempt === 1 && known && (await this.bookKnown(tx, call, request, known, startsAt));
+    if (reply) return reply;
     // What most bookings need to know, in one round trip: single statements that are sent side by side.
     const [service, lane, day, patient] = await Promise.all([
       this.lanes.service(tx, request.serviceId, 'for booking'),
@@ -126,6 +134,7 @@ export class BookingService {
       segments: request.segments ?? undefined,
       lane,
     });
+    if (lane) this.known.remember(call.organizationId, { service, lane });
     if (request.patientId) await this.patients.lockForBooking(tx, request.patientId);
     if (request.patient) await this.patients.requireReferences(tx, request.patient);
     if (!service.modes.includes(mode)) {
@@ -141,33 +150,27 @@ export class BookingService {
     const { first, wanted } = this.candidates(asked, seen, attempt);
     const during = timeOf(first);
     const patientId =
-      request.patientId ??
-      (await this.patients.upsert(tx, call.organizationId, request.patient!, patient)).patient.id;
-    const standing = booked(service, request.hold ?? false, startsAt, service.asOf);
-    await this.rules.check(tx, service, { patientId, during, held: standing.status === 'held' });
+      request.patientId ?? (await this.patients.upsert(tx, call.organizationId, request.patient!, patient)).patient.id;
+    const term = booked(service, request.hold ?? false, startsAt);
+    await this.rules.check(tx, service, { patientId, during, held: term.status === 'held' });
 
     const id = uuidv7();
     const { organizationId } = call;
     const draft = (parts: readonly Part[]) =>
-      this.draft(call, request, { id, service, parts, mode: asked.visit.mode, patientId, standing });
+      this.draft(call, request, { id, service, parts, mode: asked.visit.mode, term });
     // The guarded form serves one schedule and one day that has its row; the first try of a crowd, mostly the last one too.
-    const guarded = attempt === 1 ? guardedDay(wanted, first, seen) : undefined;
-    if (guarded !== undefined) {
-      const [{ lane, span }] = first as [Part];
-      const { scheduleId } = lane;
-      const booking = draft(first);
-      const claim = { organizationId, holder: id, span, expiresAt: standing.expiresAt, scheduleId, day: guarded };
-      const values = [...guardedClaimValues(claim), ...recordValues(booking)];
-      const rows = await tx.query<unknown[]>(GUARDED_BOOKING as never, values);
+    const guarded = attempt === 1 && lane ? guardedDay(wanted, first, seen) : undefined;
+    if (lane && guarded !== undefined) {
+      const claim = { organizationId, service, lane, day: guarded, span: first[0]!.span, holder: id };
+      const reply = await this.bookGuarded(tx, claim, draft(first), { patientId });
+      if (reply) return reply;
       // Somebody was faster between the reading above and the lock: look again, and lock first this time.
-      if (rows.length === 0) {
-        this.refusals.caught('slot_taken', call);
-        throw new TryAgain('the time was taken meanwhile');
-      }
-      return this.answer(booking, 'guarded');
+      this.refusals.caught('slot_taken', call);
+      throw new TryAgain('the time was taken meanwhile');
     }
-    const { capacity } = service;
-    const claim = { organizationId, serviceId: service.id, capacity, holder: id, expiresAt: standing.expiresAt };
+    const { capacity, asOf } = service;
+    const { expiresAt } = standingOf(term, asOf);
+    const claim = { organizationId, serviceId: service.id, capacity, holder: id, expiresAt };
     const claimed = await this.ledger.claim(tx, reachOf(wanted), claim, (locked) => decide(wanted, locked));
     if (!claimed.ok) {
       if (claimed.reason === 'taken') this.refusals.caught('slot_taken', call);
@@ -177,11 +180,57 @@ export class BookingService {
     }
     // What was planned under the locks may end later than what was planned before.
     const time = timeOf(claimed.parts);
-    const held = standing.status === 'held';
+    const held = term.status === 'held';
     if (time.end > during.end) await this.rules.check(tx, service, { patientId, during: time, held });
     const booking = draft(claimed.parts);
-    await tx.query(RECORD_BOOKING as never, recordValues(booking));
-    return this.answer(booking, 'locking');
+    const [recorded] = await tx.query<[Recorded]>(recordBooking(booking, patientId, new Date(asOf)) as never);
+    return this.answer(booking, recorded, 'locking');
+  }
+
+  /**
+   * Books a single segment by what is known of its service and practitioner, without reading anything first. The statement
+   * holds that against the rows; where it does nothing the reason is for the usual way to find out.
+   */
+  private async bookKnown(
+    tx: EntityManager,
+    call: Call,
+    request: BookingRequest,
+    { service, lane }: KnownLane,
+    startsAt: number,
+  ): Promise<Reply | undefined> {
+    const mode = request.mode ?? service.modes[0]!;
+    const usual =
+      lane.eligible &&
+      lane.places === 1 &&
+      !service.composite &&
+      service.capacity === 1 &&
+      service.modes.includes(mode) &&
+      // Rules about what a patient may have at once need a look under his lock.
+      service.allowPatientOverlap &&
+      service.maxOpenHolds === null &&
+      decideWindow(service, startsAt, this.clock.now()).ok;
+    const person = usual && personOf(request);
+    if (!person) return undefined;
+    const span = spanOf(service, startsAt);
+    const [day, ...others] = localDays(lane.timeZone, span.buffered);
+    if (others.length > 0) return undefined;
+    const { organizationId } = call;
+    const id = uuidv7();
+    const parts = [{ name: null, lane, span, capacity: 1 }];
+    const term = booked(service, request.hold ?? false, startsAt);
+    const booking = this.draft(call, request, { id, service, parts, mode, term });
+    return this.bookGuarded(tx, { organizationId, service, lane, day: day!, span, holder: id }, booking, person);
+  }
+
+  /** The guarded form; undefined where something was not as it was known, the time least of all. */
+  private async bookGuarded(
+    tx: EntityManager,
+    claim: GuardedClaim,
+    booking: NewAppointment,
+    person: Person,
+  ): Promise<Reply | undefined> {
+    const [recorded] = await tx.query<Recorded[]>(guardedBooking(claim, booking, person) as never);
+    return recorded && this.answer(booking, recorded, 'guarded');
   }
 
   /**
@@ -217,25 +266,15 @@ export class BookingService {
   private draft(
     call: Call,
     request: BookingRequest,
-    on: {
-      id: string;
-      service: BookableService;
-      parts: readonly Part[];
-      mode: string;
-      patientId: string;
-      standing: Standing;
-    },
+    on: { id: string; service: BookableService; parts: readonly Part[]; mode: string; term: Term },
   ): NewAppointment {
+    const { id, term } = on;
     const { start, end } = timeOf(on.parts);
-    const now = new Date(on.service.asOf);
-    const appointment: Appointment = {
-      id: on.id,
+    const appointment = {
+      id,
       organizationId: call.organizationId,
-      ...on.standing,
       cancellation: null,
-      version: 1,
       serviceId: on.service.id,
-      patientId: on.patientId,
       attendeeName: request.attendeeName ?? null,
       startsAt: new Date(start),
       endsAt: new Date(end),
@@ -244,18 +283,30 @@ export class BookingService {
       source: call.channel,
       notes: request.notes ?? null,
       metadata: request.metadata ?? {},
-      createdAt: now,
-      updatedAt: now,
     };
-    const segments = segmentsOf(on.parts, on.id, call.organizationId);
-    return { appointment, segments, actor: call.principalId, channel: call.channel, eventId: uuidv7() };
+    const segments = segmentsOf(on.parts, id, call.organizationId);
+    return { appointment, term, segments, actor: call.principalId, channel: call.channel, eventId: uuidv7() };
   }
 
-  private answer({ appointment, segments }: NewAppointment, form: 'guarded' | 'locking'): Reply {
+  private answer(
+    { appointment, term, segments }: NewAppointment,
+    recorded: Recorded,
+    form: 'guarded' | 'locking',
+  ): Reply {
     this.log.debugEvent('appointment_booked', { appointmentId: appointment.id, form });
-    const asOf = appointment.createdAt.getTime();
-    return Reply.created('/v1/appointments', showAppointment({ ...appointment, segments, asOf }), appointment.version);
+    const { createdAt } = recorded;
+    const now = { ...recorded, status: term.status, version: 1, updatedAt: createdAt, asOf: createdAt.getTime() };
+    return Reply.created('/v1/appointments', showAppointment({ ...appointment, ...now, segments }), now.version);
   }
+}
+
+/** For whom a booking is, if that can be told without a look; undefined where there may be more to do about him. */
+function personOf({ patientId, patient }: BookingRequest): Person | undefined {
+  if (patientId) return { patientId };
+  // A branch is to be looked up; and callers belong to the default one.
+  const { phone, name, email, locale, locationId, source } = patient!;
+  if (locationId || source === CALLER) return undefined;
+  return { phone, fills: { name: name ?? null, email: email ?? null, locale: locale ?? null } };
 }
 
 /** The day on which the guarded form can decide; undefined where more than one schedule or day is concerned, or a session. */

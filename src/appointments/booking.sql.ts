@@ -1,80 +1,121 @@
-import { GUARDED_CLAIM, GUARDED_CLAIM_PARAMETERS } from '../availability';
+import type { QueryConfig } from 'pg';
+import { GUARDED_CLAIM, type GuardedClaim, guardedClaimValues } from '../availability';
+import { statement } from '../platform';
 import type { Appointment } from './appointment.entities';
+import type { Term } from './transitions.rules';
 import type { NewSegment } from './visits.service';
 
-/** A booking as it is about to be recorded. */
+/** A booking as it is about to be recorded: without what only the database tells, see {@link Recorded}. */
 export interface NewAppointment {
-  appointment: Appointment;
+  appointment: Omit<Appointment, keyof Recorded | 'status' | 'version' | 'updatedAt'>;
+  term: Term;
   segments: NewSegment[];
   actor: string;
   channel: string;
   eventId: string;
 }
 
+/** What the database made of a booking. */
+export interface Recorded {
+  patientId: string;
+  createdAt: Date;
+  expiresAt: Date | null;
+  pendingUntil: Date | null;
+}
+
+/** For whom a booking is: a patient who is there, or whoever has this phone, unless something of him is still to be filled in. */
+export type Person =
+  { patientId: string } | { phone: string; fills: Record<'name' | 'email' | 'locale', string | null> };
+
 /**
- * Records a booking: appointment, segments, first line of history and outbox event, for each row of `day`, the CTE that
- * must stand before it (one row when the time was taken, none when it was not). Returns as many rows.
+ * The time of a booking and, counted from it, of its end. The database's own clock, for pollers rely on it (see
+ * `Database.settled`), unless a time of that clock is given.
  */
-const record = (first: number) => {
-  const p = (offset: number) => `$${first + offset}`;
-  return `
+const MOMENT = `
+  moment AS MATERIALIZED (
+    SELECT at, CASE :status::text WHEN 'pending' THEN at + lasts END AS pending_until,
+           least(at + lasts, :latest::timestamptz) AS expires_at
+    FROM (SELECT coalesce(:at::timestamptz, date_trunc('milliseconds', clock_timestamp())) AS at,
+                 :lasts::double precision * interval '1 millisecond' AS lasts) clock)`;
+
+/**
+ * Records a booking: appointment, segments, first line of history and outbox event, for the row of each of `day`, `person`
+ * and `moment`, CTEs that must stand before it. Returns what the database made of it, or nothing.
+ */
+const RECORD = `
   booked AS (
     INSERT INTO appointment (organization_id, id, status, version, service_id, patient_id, attendee_name, starts_at, ends_at,
                              expires_at, pending_until, mode, source, notes, metadata, created_at, updated_at)
-    SELECT ${p(0)}::uuid, ${p(1)}::uuid, ${p(2)}::text, 1, ${p(3)}::uuid, ${p(4)}::uuid, ${p(5)}::text, ${p(6)}::timestamptz,
-           ${p(7)}::timestamptz, ${p(8)}::timestamptz, ${p(19)}::timestamptz, ${p(9)}::text, ${p(10)}::text, ${p(11)}::text, ${p(12)}::jsonb,
-           ${p(13)}::timestamptz, ${p(13)}::timestamptz
-    FROM day RETURNING id
+    SELECT :organizationId::uuid, :id::uuid, :status::text, 1, :serviceId::uuid, person.id, :attendeeName::text,
+           :startsAt::timestamptz, :endsAt::timestamptz, moment.expires_at, moment.pending_until, :mode::text, :source::text,
+           :notes::text, :metadata::jsonb, moment.at, moment.at
+    FROM day, person, moment RETURNING id, patient_id, created_at, expires_at, pending_until
   ), parts AS (
     INSERT INTO appointment_segment (organization_id, appointment_id, position, name, schedule_id, practitioner_id, room_id,
                                      starts_at, ends_at, appointment_starts_at, time_zone, local_starts_at)
-    SELECT ${p(0)}::uuid, booked.id, part.position, part.name, part."scheduleId", part."practitionerId", part."roomId",
-           part."startsAt", part."endsAt", ${p(6)}::timestamptz, part."timeZone", part."localStartsAt"
-    FROM booked, jsonb_to_recordset(${p(14)}::jsonb) AS part (position smallint, name text, "scheduleId" uuid,
+    SELECT :organizationId::uuid, booked.id, part.position, part.name, part."scheduleId", part."practitionerId", part."roomId",
+           part."startsAt", part."endsAt", :startsAt::timestamptz, part."timeZone", part."localStartsAt"
+    FROM booked, jsonb_to_recordset(:segments::jsonb) AS part (position smallint, name text, "scheduleId" uuid,
       "practitionerId" uuid, "roomId" uuid, "startsAt" timestamptz, "endsAt" timestamptz, "timeZone" text,
       "localStartsAt" timestamp)
   ), first_line AS (
     INSERT INTO appointment_history (organization_id, appointment_id, version, action, to_status, actor, channel, at)
-    SELECT ${p(0)}::uuid, booked.id, 1, 'book', ${p(2)}::text, ${p(15)}::text, ${p(16)}::text, ${p(13)}::timestamptz FROM booked
+    SELECT :organizationId::uuid, id, 1, 'book', :status::text, :actor::text, :channel::text, created_at FROM booked
   ), event AS (
     INSERT INTO outbox_event (id, organization_id, type, subject_id, version)
-    SELECT ${p(17)}::uuid, ${p(0)}::uuid, ${p(18)}::text, booked.id, 1 FROM booked
+    SELECT :eventId::uuid, :organizationId::uuid, :event::text, id, 1 FROM booked
   )
-  SELECT id FROM booked`;
-};
+  SELECT patient_id AS "patientId", created_at AS "createdAt", expires_at AS "expiresAt", pending_until AS "pendingUntil"
+  FROM booked`;
+
+// Locked as the appointment's foreign key will: against being deleted in between.
+const guarded = (name: string, person: string) =>
+  statement(
+    name,
+    `WITH ${MOMENT}, person AS MATERIALIZED (SELECT id FROM patient WHERE ${person} AND deleted_at IS NULL FOR KEY SHARE),
+     ${GUARDED_CLAIM('EXISTS (SELECT FROM person)')}, ${RECORD}`,
+  );
+const GUARDED_BY_ID = guarded('guarded-booking-by-id', 'id = :patientId::uuid');
+const GUARDED_BY_PHONE = guarded(
+  'guarded-booking-by-phone',
+  `phone = :phone::text AND (name IS NOT NULL OR :name::text IS NULL) AND (email IS NOT NULL OR :email::text IS NULL)
+     AND (locale IS NOT NULL OR :locale::text IS NULL)`,
+);
 
 /** Claim and record in one statement: one round trip, one lock, everything or nothing. */
-export const GUARDED_BOOKING = {
-  name: 'guarded-booking',
-  text: `WITH ${GUARDED_CLAIM}, ${record(GUARDED_CLAIM_PARAMETERS + 1)}`,
-};
+export function guardedBooking(claim: GuardedClaim, booking: NewAppointment, person: Person): QueryConfig {
+  const values = { ...recordValues(booking), ...guardedClaimValues(claim), at: null };
+  return 'phone' in person
+    ? GUARDED_BY_PHONE({ ...values, phone: person.phone, ...person.fills })
+    : GUARDED_BY_ID({ ...values, patientId: person.patientId });
+}
 
-/** Record alone, after the ledger has claimed the time in the same transaction. */
-export const RECORD_BOOKING = {
-  name: 'record-booking',
-  text: `WITH day AS (SELECT 1), ${record(1)}`,
-};
+const RECORD_BOOKING = statement(
+  'record-booking',
+  `WITH ${MOMENT}, day AS (SELECT), person AS (SELECT :patientId::uuid AS id), ${RECORD}`,
+);
 
-/** The values of the recording half, in the order of its parameters. */
-export const recordValues = ({ appointment, segments, actor, channel, eventId }: NewAppointment): unknown[] => [
-  appointment.organizationId,
-  appointment.id,
-  appointment.status,
-  appointment.serviceId,
-  appointment.patientId,
-  appointment.attendeeName,
-  appointment.startsAt,
-  appointment.endsAt,
-  appointment.expiresAt,
-  appointment.mode,
-  appointment.source,
-  appointment.notes,
-  JSON.stringify(appointment.metadata),
-  appointment.createdAt,
-  JSON.stringify(segments),
+/** Record alone, after the ledger has claimed the time in the same transaction, until an end counted from `at`. */
+export const recordBooking = (booking: NewAppointment, patientId: string, at: Date): QueryConfig =>
+  RECORD_BOOKING({ ...recordValues(booking), patientId, at });
+
+const recordValues = ({ appointment, term, segments, actor, channel, eventId }: NewAppointment) => ({
+  organizationId: appointment.organizationId,
+  id: appointment.id,
+  status: term.status,
+  lasts: term.lasts,
+  latest: term.latest,
+  serviceId: appointment.serviceId,
+  attendeeName: appointment.attendeeName,
+  startsAt: appointment.startsAt,
+  endsAt: appointment.endsAt,
+  mode: appointment.mode,
+  source: appointment.source,
+  notes: appointment.notes,
+  metadata: JSON.stringify(appointment.metadata),
+  segments: JSON.stringify(segments),
   actor,
   channel,
   eventId,
-  `appointment.${appointment.status}`,
-  appointment.pendingUntil,
-];
+  event: `appointment.${term.status}`,
+});

@@ -2,5 +2,5 @@ export { AppointmentsJobsModule } from './appointments.jobs';
 export { AppointmentRepository } from './appointment.repository';
 export { AppointmentsModule } from './appointments.module';
 export { ExpiryService } from './expiry.service';
-export { GUARDED_BOOKING, recordValues } from './booking.sql';
+export { guardedBooking } from './booking.sql';
 export { RetentionService } from './retention.service';

@@ -9,6 +9,7 @@ import {
   decideCancellation,
   decideTransition,
   endOfRequest,
+  standingOf,
   statusAt,
 } from './transitions.rules';
 
@@ -104,7 +105,7 @@ describe('how a booking stands', () => {
       { status: 'pending', expiresAt: new Date(start), pendingUntil: at(48 * HOUR) },
     ],
   ])('%s', (_, service, hold, standing) => {
-    expect(booked(service, hold, start, NOW)).toEqual(standing);
+    expect(standingOf(booked(service, hold, start), NOW)).toEqual(standing);
   });
 
   it('asks the clinic once the patient has confirmed', () => {

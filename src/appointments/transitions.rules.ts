@@ -66,19 +66,37 @@ export interface Standing {
 
 const MINUTE = 60_000;
 
-/** How a booking stands: held where a hold was asked for or a payment is due, else as {@link accepted}. */
-export function booked(terms: Terms, hold: boolean | { seconds: number }, startsAt: number, now: number): Standing {
-  if (hold === false && !terms.paymentRequired) return accepted(terms, startsAt, now);
-  const length = typeof hold === 'object' ? hold.seconds * 1000 : terms.holdMinutes * MINUTE;
-  return { status: 'held', expiresAt: new Date(now + length), pendingUntil: null };
+/** A status and how long it lasts from whenever it begins: so many milliseconds, and until `latest` at most; null for good. */
+export interface Term {
+  status: Standing['status'];
+  lasts: number | null;
+  latest: Date | null;
 }
 
-/** How a booking stands that its patient wants: confirmed, or waiting for the clinic's word where the service asks for it. */
-export function accepted(terms: Terms, startsAt: number, now: number): Standing {
-  if (!terms.requiresConfirmation) return { status: 'confirmed', expiresAt: null, pendingUntil: null };
-  const pendingUntil = terms.pendingMinutes === null ? null : new Date(now + terms.pendingMinutes * MINUTE);
-  return { status: 'pending', expiresAt: endOfRequest(pendingUntil, startsAt), pendingUntil };
+/** What a booking is to be: held where a hold was asked for or a payment is due, else what its patient wants. */
+export function booked(terms: Terms, hold: boolean | { seconds: number }, startsAt: number): Term {
+  if (hold === false && !terms.paymentRequired) return wanted(terms, startsAt);
+  const lasts = typeof hold === 'object' ? hold.seconds * 1000 : terms.holdMinutes * MINUTE;
+  return { status: 'held', lasts, latest: null };
 }
+
+/** Confirmed, or waiting for the clinic's word where the service asks for it. */
+function wanted(terms: Terms, startsAt: number): Term {
+  if (!terms.requiresConfirmation) return { status: 'confirmed', lasts: null, latest: null };
+  const lasts = terms.pendingMinutes === null ? null : terms.pendingMinutes * MINUTE;
+  return { status: 'pending', lasts, latest: new Date(startsAt) };
+}
+
+/** How something stands whose term begins now. */
+export function standingOf({ status, lasts, latest }: Term, now: number): Standing {
+  const end = lasts === null ? null : new Date(now + lasts);
+  const pendingUntil = status === 'pending' ? end : null;
+  return { status, expiresAt: latest === null ? end : endOfRequest(end, latest.getTime()), pendingUntil };
+}
+
+/** How a booking stands that its patient has just confirmed. */
+export const accepted = (terms: Terms, startsAt: number, now: number): Standing =>
+  standingOf(wanted(terms, startsAt), now);
 
 /** A request ends when nobody has decided it in time, and at its start at the latest. */
 export const endOfRequest = (pendingUntil: Date | null, startsAt: number): Date =>

@@ -12,6 +12,7 @@ import { DayGate } from './day-gate';
 import { DayPlanner } from './day-planner.service';
 import { ExceptionsService } from './exceptions.service';
 import { ExplainService } from './explain.service';
+import { KnownLanes } from './known-lanes';
 import { LanesRepository } from './lanes.repository';
 import { ScheduleDayRepository } from './ledger.repository';
 import { Ledger } from './ledger.service';
@@ -38,6 +39,7 @@ const PROVIDERS = [
   DayPlanner,
   ExceptionsService,
   ExplainService,
+  KnownLanes,
   LanesRepository,
   Ledger,
   PublishedSlotsService,

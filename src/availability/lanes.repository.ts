@@ -15,6 +15,7 @@ export interface BookableService extends Timing {
   paymentRequired: boolean;
   holdMinutes: number;
   composite: boolean;
+  organizationVersion: number;
   /** The organization's rules about what a patient may have at once. */
   allowPatientOverlap: boolean;
   maxOpenHolds: number | null;
@@ -22,8 +23,8 @@ export interface BookableService extends Timing {
   asOf: number;
 }
 
-/** A practitioner's lane, and whether he offers the service by himself. */
-export type NamedLane = ResourceLane & { eligible: boolean };
+/** A practitioner's lane, the version of its schedule, and whether he offers the service by himself. */
+export type NamedLane = ResourceLane & { scheduleVersion: number; eligible: boolean };
 
 interface ServiceRow {
   id: string;
@@ -41,6 +42,7 @@ interface ServiceRow {
   payment_required: boolean;
   hold_minutes: number;
   composite: boolean;
+  organization_version: number;
   allow_patient_overlap: boolean;
   max_open_holds: number | null;
   as_of: Date;
@@ -50,7 +52,7 @@ const SERVICE = `
   SELECT s.id, s.version, duration_minutes, buffer_before_minutes, buffer_after_minutes, slot_interval_minutes, min_notice_minutes,
          max_days_ahead, modes, capacity, requires_confirmation, pending_minutes, payment_required, hold_minutes,
          EXISTS (SELECT 1 FROM service_segment g WHERE g.service_id = s.id) AS composite,
-         o.allow_patient_overlap, o.max_open_holds, clock_timestamp() AS as_of
+         o.version AS organization_version, o.allow_patient_overlap, o.max_open_holds, clock_timestamp() AS as_of
   FROM service s JOIN organization o ON o.id = s.organization_id WHERE s.id = $1 AND s.deleted_at IS NULL`;
 
 /** Reads which lanes can serve a service. One reader for search and booking, so that both mean the same. */
@@ -94,6 +96,7 @@ export class LanesRepository {
         paymentRequired: row.payment_required,
         holdMinutes: row.hold_minutes,
         composite: row.composite,
+        organizationVersion: row.organization_version,
         allowPatientOverlap: row.allow_patient_overlap,
         maxOpenHolds: row.max_open_holds,
         asOf: row.as_of.getTime(),
@@ -126,8 +129,8 @@ export class LanesRepository {
 
   /** The same; of a living practitioner, whether or not he offers the service by himself. */
   async findLane(tx: EntityManager, serviceId: string, practitionerId: string): Promise<NamedLane | undefined> {
-    const [row] = await tx.query<LaneRow[]>(NAMED_LANE as never, [serviceId, practitionerId]);
-    return row && { ...toLane(row), eligible: row.eligible };
+    const [row] = await tx.query<NamedLaneRow[]>(NAMED_LANE as never, [serviceId, practitionerId]);
+    return row && { ...toLane(row), scheduleVersion: row.schedule_version, eligible: row.eligible };
   }
 
   /** Which of these are living practitioners, and which are living rooms. */
@@ -177,6 +180,10 @@ interface LaneRow {
   time_zone: string;
   places: number;
   location_id: string | null;
+}
+
+interface NamedLaneRow extends LaneRow {
+  schedule_version: number;
   eligible: boolean;
 }
 
@@ -211,14 +218,14 @@ const only = ({ durationMinutes }: Timing, lanes: ResourceLane[]): VisitSegment 
 const LANE = 'p.id AS practitioner_id, NULL::uuid AS room_id, p.schedule_id, s.time_zone, s.places, p.location_id';
 const NAMED_LANE = {
   name: 'named-lane',
-  text: `SELECT ${LANE}, o.practitioner_id IS NOT NULL AS eligible
+  text: `SELECT ${LANE}, s.version AS schedule_version, o.practitioner_id IS NOT NULL AS eligible
          FROM practitioner p JOIN schedule s ON s.id = p.schedule_id
          LEFT JOIN service_practitioner o ON o.service_id = $1 AND o.practitioner_id = p.id
          WHERE p.id = $2 AND p.deleted_at IS NULL`,
 };
 const ALL_LANES = {
   name: 'all-lanes',
-  text: `SELECT ${LANE}, true AS eligible
+  text: `SELECT ${LANE}
          FROM service_practitioner o JOIN practitioner p ON p.id = o.practitioner_id JOIN schedule s ON s.id = p.schedule_id
          WHERE o.service_id = $1 AND p.deleted_at IS NULL ORDER BY p.id`,
 };
@@ -226,7 +233,7 @@ const SEGMENTS = {
   name: 'segments',
   text: `SELECT g.position, g.name, g.duration_minutes, g.gap_after_minutes, g.max_wait_minutes, g.starts_with_previous,
                 p.id AS practitioner_id, m.id AS room_id, s.id AS schedule_id, s.time_zone, s.places,
-                coalesce(p.location_id, m.location_id) AS location_id, true AS eligible
+                coalesce(p.location_id, m.location_id) AS location_id
          FROM service_segment g
          LEFT JOIN service_segment_resource r ON r.service_id = g.service_id AND r.position = g.position
          LEFT JOIN practitioner p ON p.id = r.practitioner_id AND p.deleted_at IS NULL

@@ -1,60 +1,65 @@
 import type { Span } from './ledger.rules';
+import type { NamedLane, BookableService } from './lanes.repository';
 
-/** A claim about to be made on one day of one schedule. */
+/** A claim about to be made on one day of one schedule, by what is known of service and practitioner. */
 export interface GuardedClaim {
   organizationId: string;
-  scheduleId: string;
+  service: Pick<BookableService, 'id' | 'version' | 'organizationVersion'>;
+  lane: Pick<NamedLane, 'practitionerId' | 'scheduleId' | 'scheduleVersion'>;
   day: string;
   span: Span;
   holder: string;
-  expiresAt: Date | null;
 }
 
 /**
- * The guarded form of a claim: two CTEs, to stand first in one statement with whatever else the claim brings about
+ * The guarded form of a claim: CTEs to stand first in one statement with whatever else the claim brings about
  * (`SELECT ... FROM day` yields a row when the time was taken, none when it was not). The UPDATE is check and lock in one:
  * a competing transaction on the same day waits at it, and PostgreSQL evaluates the guards again on the row as it then is.
- * The guards read only the day row, and state `decideClaim` in SQL, for a schedule of one place
- * and a day on which nothing is published. Plain INSERTs, so that the exclusion constraint aborts
- * everything should the day row ever be wrong.
+ * Its guards on the row state `decideClaim` in SQL, for a schedule of one place and a day on which nothing is published.
+ * `known` holds what the caller knows of service, practitioner and schedule against their rows, so that it may have been
+ * read long ago; it takes the lock on the service that the appointment's foreign key takes anyway: against its deletion in
+ * between. Plain INSERTs, so that the exclusion constraint aborts everything should the day row ever be wrong.
  *
- * Parameters: $1 schedule, $2 day, $3 and $4 core, $5 and $6 buffered range, $7 organization, $8 holder, $9 expiry.
+ * Before it must stand a CTE `moment (at, expires_at)`, and `guard` may name further conditions.
  */
-export const GUARDED_CLAIM = `
-  day AS (
+export const GUARDED_CLAIM = (guard: string) => `
+  known AS MATERIALIZED (
+    SELECT s.id FROM service s JOIN organization o ON o.id = s.organization_id, practitioner p JOIN schedule c ON c.id = p.schedule_id
+    WHERE s.id = :serviceId::uuid AND s.version = :serviceVersion::integer AND s.deleted_at IS NULL
+      AND o.version = :organizationVersion::integer
+      AND p.id = :practitionerId::uuid AND p.deleted_at IS NULL
+      AND c.id = :scheduleId::uuid AND c.version = :scheduleVersion::integer
+    FOR KEY SHARE OF s
+  ), day AS (
     UPDATE schedule_day
-    SET taken = taken + tstzmultirange(tstzrange($5::timestamptz, $6::timestamptz)), version = version + 1
-    WHERE schedule_id = $1::uuid AND day = $2::date
-      AND covers @> tstzrange($5::timestamptz, $6::timestamptz)
-      AND open @> tstzrange($3::timestamptz, $4::timestamptz)
-      AND NOT taken && tstzrange($5::timestamptz, $6::timestamptz)
+    SET taken = taken + tstzmultirange(tstzrange(:bufferedStart::timestamptz, :bufferedEnd::timestamptz)), version = version + 1
+    WHERE schedule_id = :scheduleId::uuid AND day = :day::date
+      AND covers @> tstzrange(:bufferedStart::timestamptz, :bufferedEnd::timestamptz)
+      AND open @> tstzrange(:coreStart::timestamptz, :coreEnd::timestamptz)
+      AND NOT taken && tstzrange(:bufferedStart::timestamptz, :bufferedEnd::timestamptz)
       AND places = 1 AND published = '[]'
+      AND EXISTS (SELECT FROM known) AND ${guard}
     RETURNING schedule_id
   ), claimed AS (
     INSERT INTO claim (organization_id, schedule_id, starts_at, ends_at, core_starts_at, core_ends_at, holder, expires_at)
-    SELECT $7::uuid, schedule_id, $5::timestamptz, $6::timestamptz, $3::timestamptz, $4::timestamptz, $8::uuid, $9::timestamptz
-    FROM day
+    SELECT :organizationId::uuid, schedule_id, :bufferedStart::timestamptz, :bufferedEnd::timestamptz, :coreStart::timestamptz,
+           :coreEnd::timestamptz, :id::uuid, moment.expires_at
+    FROM day, moment
   )`;
 
-/** The values of {@link GUARDED_CLAIM}'s parameters, in their order. */
-export const guardedClaimValues = ({
+/** The values of {@link GUARDED_CLAIM}'s parameters. */
+export const guardedClaimValues = ({ organizationId, service, lane, day, span, holder }: GuardedClaim) => ({
   organizationId,
-  scheduleId,
+  serviceId: service.id,
+  serviceVersion: service.version,
+  organizationVersion: service.organizationVersion,
+  practitionerId: lane.practitionerId,
+  scheduleId: lane.scheduleId,
+  scheduleVersion: lane.scheduleVersion,
   day,
-  span,
-  holder,
-  expiresAt,
-}: GuardedClaim): unknown[] => [
-  scheduleId,
-  day,
-  new Date(span.core.start),
-  new Date(span.core.end),
-  new Date(span.buffered.start),
-  new Date(span.buffered.end),
-  organizationId,
-  holder,
-  expiresAt,
-];
-
-/** How many parameters {@link GUARDED_CLAIM} has; what stands beside it numbers its own from the next. */
-export const GUARDED_CLAIM_PARAMETERS = 9;
+  coreStart: new Date(span.core.start),
+  coreEnd: new Date(span.core.end),
+  bufferedStart: new Date(span.buffered.start),
+  bufferedEnd: new Date(span.buffered.end),
+  id: holder,
+});

@@ -33,7 +33,7 @@ export interface PatientFields {
 }
 
 /** The source of callers whom nobody asked for a name. */
-const CALLER = 'phone_anonymous';
+export const CALLER = 'phone_anonymous';
 
 /** What an upsert fills where the stored patient has nothing. */
 const FILLED = ['name', 'email', 'locationId', 'locale', 'notes'] as const;

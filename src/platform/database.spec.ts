@@ -47,7 +47,9 @@ describe('a connection that breaks', () => {
 
   it.each(['EPIPE', 'ECONNRESET'])('at what travels with the commit (%s) leaves the outcome unknown', async (code) => {
     const database = breakingAt('last word', code);
-    const work = database.transaction('organization', (tx) => Promise.resolve(database.lastly(tx, { text: 'last word' })));
+    const work = database.transaction('organization', (tx) =>
+      Promise.resolve(database.lastly(tx, { text: 'last word' })),
+    );
     await expect(work).rejects.toMatchObject({ code: 'outcome_unknown', status: 503 });
   });
 });
