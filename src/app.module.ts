@@ -1,5 +1,5 @@
 import { type DynamicModule, Module } from '@nestjs/common';
-import { APP_FILTER, APP_INTERCEPTOR, APP_PIPE } from '@nestjs/core';
+import { APP_FILTER, APP_PIPE } from '@nestjs/core';
 import { AppointmentsJobsModule, AppointmentsModule } from './appointments';
 import { AuthModule } from './auth';
 import { AvailabilityJobsModule, AvailabilityModule } from './availability';
@@ -11,8 +11,7 @@ import {
   type Log,
   PlatformModule,
   ProblemFilter,
-  ReplyInterceptor,
-  requestPipe,
+  RequestPipe,
 } from './platform';
 
 /** The whole house. What each room is for stands in ARCHITECTURE.md. */
@@ -33,8 +32,7 @@ export class AppModule {
       ],
       providers: [
         { provide: APP_FILTER, useClass: ProblemFilter },
-        { provide: APP_INTERCEPTOR, useClass: ReplyInterceptor },
-        { provide: APP_PIPE, useFactory: requestPipe },
+        { provide: APP_PIPE, useClass: RequestPipe },
       ],
     };
   }

@@ -6,7 +6,15 @@ import { parsePhoneNumberFromString } from 'libphonenumber-js';
  * @returns undefined where it is none
  */
 export function normalizePhone(text: string): string | undefined {
+  const known = normalized.get(text);
+  if (known !== undefined) return known;
   if (!/^\+[\d\s().\-/]{5,30}$/.test(text)) return undefined;
   const parsed = parsePhoneNumberFromString(text);
-  return parsed?.isPossible() && /^\+[1-9]\d{5,14}$/.test(parsed.number) ? parsed.number : undefined;
+  if (!parsed?.isPossible() || !/^\+[1-9]\d{5,14}$/.test(parsed.number)) return undefined;
+  if (normalized.size >= 1_000) normalized.clear();
+  normalized.set(text, parsed.number).set(parsed.number, parsed.number);
+  return parsed.number;
 }
+
+// A request's number is asked for twice, as it came and as it was written down; parsing one takes 4 % of a booking.
+const normalized = new Map<string, string>();

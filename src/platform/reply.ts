@@ -1,6 +1,5 @@
-import { type CallHandler, type ExecutionContext, Injectable, type NestInterceptor } from '@nestjs/common';
+import { FastifyAdapter } from '@nestjs/platform-fastify';
 import type { FastifyReply } from 'fastify';
-import { type Observable, map } from 'rxjs';
 
 /** What a service answers to a request that changes something: the body with what belongs into status line and headers. */
 export class Reply<T = unknown> {
@@ -27,23 +26,18 @@ export class Reply<T = unknown> {
 /** The entity tag of a version: strong, as If-Match needs it (RFC 9110, 8.8.3). */
 export const etag = (version: number): string => `"${version}"`;
 
-/** Turns a {@link Reply} into status, headers and body. */
-@Injectable()
-export class ReplyInterceptor implements NestInterceptor {
-  intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
-    return next.handle().pipe(
-      map((result: unknown): unknown => {
-        if (!(result instanceof Reply)) return result;
-        const response = context.switchToHttp().getResponse<FastifyReply>();
-        response.status(result.status);
-        if (result.headers.location) response.header('Location', result.headers.location);
-        if (result.headers.etag) response.header('ETag', result.headers.etag);
-        if (result.status === 204 || result.status === 304) return undefined;
-        if (!result.stored) return (result as Reply).body;
-        if (result.stored.replayed) response.header('Idempotency-Replayed', 'true');
-        response.header('Content-Type', 'application/json; charset=utf-8');
-        return result.stored.text;
-      }),
-    );
+/** Turns a {@link Reply} into status, headers and body. In the adapter, for interceptors take every request through RxJS. */
+export class ReplyAdapter extends FastifyAdapter {
+  override reply(...[to, result, status]: Parameters<FastifyAdapter['reply']>): FastifyReply {
+    if (!(result instanceof Reply)) return super.reply(to, result, status);
+    const response = to as FastifyReply;
+    const { location, etag: tag } = result.headers;
+    if (location) response.header('Location', location);
+    if (tag) response.header('ETag', tag);
+    if (result.status === 204 || result.status === 304) return super.reply(response, undefined, result.status);
+    if (!result.stored) return super.reply(response, (result as Reply).body, result.status);
+    if (result.stored.replayed) response.header('Idempotency-Replayed', 'true');
+    response.header('Content-Type', 'application/json; charset=utf-8');
+    return super.reply(response, result.stored.text, result.status);
   }
 }

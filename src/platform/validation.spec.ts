@@ -2,7 +2,7 @@ import 'reflect-metadata';
 import type { Type } from '@nestjs/common';
 import { Email, Id, ListOf, ListQuery, LocalTime, Nested, Phone, Text, Whole } from './dto';
 import { type FieldError, Problem } from './errors';
-import { IdPipe, refuseUnstorable, requestPipe } from './validation';
+import { IdPipe, refuseUnstorable, RequestPipe } from './validation';
 
 class ContactDto {
   @Phone()
@@ -31,9 +31,9 @@ class VisitDto {
   hours?: HoursDto[];
 }
 
-const pipe = requestPipe();
+const pipe = new RequestPipe();
 const accept = (value: unknown, metatype: Type = VisitDto, type: 'body' | 'query' = 'body'): Promise<unknown> =>
-  pipe.transform(value, { type, metatype }) as Promise<unknown>;
+  new Promise((resolve) => resolve(pipe.transform(value, { type, metatype })));
 
 /** The mistakes that are found, as they are told. */
 async function mistakes(value: unknown, metatype?: Type, type?: 'body' | 'query'): Promise<FieldError[]> {

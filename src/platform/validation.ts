@@ -1,33 +1,38 @@
-import { type ArgumentMetadata, Injectable, type PipeTransform, ValidationPipe } from '@nestjs/common';
-import type { ValidationError } from 'class-validator';
+import { type ArgumentMetadata, Injectable, type PipeTransform } from '@nestjs/common';
+import { plainToInstance } from 'class-transformer';
+import { type ValidationError, validateSync } from 'class-validator';
 import { sealed } from './dto';
 import { type FieldError, Problem } from './errors';
 
-/** Validates bodies and queries against their classes. Unknown fields are refused; all mistakes are told at once. */
-class RequestPipe extends ValidationPipe {
-  constructor() {
-    super({
-      transform: true,
-      whitelist: true,
-      forbidNonWhitelisted: true,
-      forbidUnknownValues: true,
-      stopAtFirstError: true,
-      validationError: { target: false, value: false },
-      exceptionFactory: (errors) => Problem.invalid(...errors.flatMap((error) => flatten(error, ''))),
-    });
-  }
+/** What a parameter without a class of its own is declared as; it has its own pipe or needs none. */
+const PLAIN: readonly unknown[] = [String, Number, Boolean, Array, Object];
 
-  override transform(value: unknown, argument: ArgumentMetadata): Promise<unknown> {
-    const body = argument.type === 'body' && typeof value === 'object' && value !== null ? { ...value } : value;
-    if (typeof body === 'object' && body !== null && 'metadata' in body) body.metadata = sealed(body.metadata);
-    return super.transform(body, argument) as Promise<unknown>;
-  }
+const OPTIONS = {
+  whitelist: true,
+  forbidNonWhitelisted: true,
+  forbidUnknownValues: true,
+  stopAtFirstError: true,
+  validationError: { target: false, value: false },
+};
 
-  /** What this would remove silently has been refused before, but for metadata, which stays as it was sent. */
-  protected override stripProtoKeys(): void {}
+/**
+ * Validates bodies and queries against their classes. Unknown fields are refused; all mistakes are told at once. Without
+ * Nest's own pipe, whose care for uploads and for asynchronous rules costs as much as the validation itself.
+ */
+@Injectable()
+export class RequestPipe implements PipeTransform {
+  transform(value: unknown, { type, metatype }: ArgumentMetadata): unknown {
+    if (type === 'custom' || metatype === undefined || PLAIN.includes(metatype)) return value;
+    refuseOtherThanObject(value ?? undefined);
+    // No body is an empty one.
+    const plain: Record<string, unknown> = { ...(value as object) };
+    if ('metadata' in plain) plain['metadata'] = sealed(plain['metadata']);
+    const entity = plainToInstance(metatype, plain) as object;
+    const errors = validateSync(entity, OPTIONS);
+    if (errors.length > 0) throw Problem.invalid(...errors.flatMap((error) => flatten(error, '')));
+    return entity;
+  }
 }
-
-export const requestPipe = (): ValidationPipe => new RequestPipe();
 
 /** A member's name within a JSON pointer (RFC 6901, 3). */
 const escaped = (name: string): string => name.replaceAll('~', '~0').replaceAll('/', '~1');
