@@ -7,7 +7,6 @@ import {
   DayGate,
   decideWindow,
   type GuardedClaim,
-  type KnownLane,
   KnownLanes,
   LanesRepository,
   Ledger,
@@ -94,7 +93,12 @@ export class BookingService {
     };
     try {
       const reply = await this.gate.pass(crowd, () =>
-        this.idempotency.transaction(call, (tx, attempt) => this.tryToBook(tx, call, request, lost, attempt)),
+        this.idempotency.transaction(
+          call,
+          (tx, attempt) => this.tryToBook(tx, call, request, lost, attempt),
+          // With what was read before, one statement does it all; mostly there is nothing to look at first.
+          (tx) => this.bookKnown(tx, call, request, startsAt),
+        ),
       );
       if (!reply.stored?.replayed) this.metrics.bookings.inc({ outcome: 'booked' });
       return reply;
@@ -113,11 +117,7 @@ export class BookingService {
     attempt: number,
   ): Promise<Reply> {
     const { startsAt } = lost;
-    const named = (!request.segments && request.practitionerId) || undefined;
-    const known = named && this.known.find(call.organizationId, request.serviceId, named);
-    // With what was read before, one statement does it all; mostly there is nothing to look at first.
-    const reply = attempt === 1 && known && (await this.bookKnown(tx, call, request, known, startsAt));
-    if (reply) return reply;
+    const named = soleNamed(request);
     // What most bookings need to know, in one round trip: single statements that are sent side by side.
     const [service, lane, day, patient] = await Promise.all([
       this.lanes.service(tx, request.serviceId, 'for booking'),
@@ -195,9 +195,12 @@ export class BookingService {
     tx: EntityManager,
     call: Call,
     request: BookingRequest,
-    { service, lane }: KnownLane,
     startsAt: number,
   ): Promise<Reply | undefined> {
+    const named = soleNamed(request);
+    const known = named && this.known.find(call.organizationId, request.serviceId, named);
+    if (!known) return undefined;
+    const { service, lane } = known;
     const mode = request.mode ?? service.modes[0]!;
     const usual =
       lane.eligible &&
@@ -219,7 +222,7 @@ export class BookingService {
     const parts = [{ name: null, lane, span, capacity: 1 }];
     const term = booked(service, request.hold ?? false, startsAt);
     const booking = this.draft(call, request, { id, service, parts, mode, term });
-    return this.bookGuarded(tx, { organizationId, service, lane, day: day!, span, holder: id }, booking, person);
+    return this.bookGuarded(tx, { organizationId, service, lane, day: day!, span, holder: id }, booking, person, call);
   }
 
   /** The guarded form; undefined where something was not as it was known, the time least of all. */
@@ -228,8 +231,9 @@ export class BookingService {
     claim: GuardedClaim,
     booking: NewAppointment,
     person: Person,
+    asking?: Call,
   ): Promise<Reply | undefined> {
-    const [recorded] = await tx.query<Recorded[]>(guardedBooking(claim, booking, person) as never);
+    const [recorded] = await tx.query<Recorded[]>(guardedBooking(claim, booking, person, asking) as never);
     return recorded && this.answer(booking, recorded, 'guarded');
   }
 
@@ -299,6 +303,10 @@ export class BookingService {
     return Reply.created('/v1/appointments', showAppointment({ ...appointment, ...now, segments }), now.version);
   }
 }
+
+/** The practitioner who is named for the whole of a booking. */
+const soleNamed = ({ segments, practitionerId }: BookingRequest): string | undefined =>
+  (!segments && practitionerId) || undefined;
 
 /** For whom a booking is, if that can be told without a look; undefined where there may be more to do about him. */
 function personOf({ patientId, patient }: BookingRequest): Person | undefined {

@@ -1,6 +1,6 @@
 import type { QueryConfig } from 'pg';
 import { GUARDED_CLAIM, type GuardedClaim, guardedClaimValues } from '../availability';
-import { statement } from '../platform';
+import { type IdempotentRequest, KEY_IS_NEW, statement } from '../platform';
 import type { Appointment } from './appointment.entities';
 import type { Term } from './transitions.rules';
 import type { NewSegment } from './visits.service';
@@ -42,7 +42,7 @@ const MOMENT = `
  * Records a booking: appointment, segments, first line of history and outbox event, for the row of each of `day`, `person`
  * and `moment`, CTEs that must stand before it. Returns what the database made of it, or nothing.
  */
-const RECORD = `
+const record = (parts: string) => `
   booked AS (
     INSERT INTO appointment (organization_id, id, status, version, service_id, patient_id, attendee_name, starts_at, ends_at,
                              expires_at, pending_until, mode, source, notes, metadata, created_at, updated_at)
@@ -53,11 +53,7 @@ const RECORD = `
   ), parts AS (
     INSERT INTO appointment_segment (organization_id, appointment_id, position, name, schedule_id, practitioner_id, room_id,
                                      starts_at, ends_at, appointment_starts_at, time_zone, local_starts_at)
-    SELECT :organizationId::uuid, booked.id, part.position, part.name, part."scheduleId", part."practitionerId", part."roomId",
-           part."startsAt", part."endsAt", :startsAt::timestamptz, part."timeZone", part."localStartsAt"
-    FROM booked, jsonb_to_recordset(:segments::jsonb) AS part (position smallint, name text, "scheduleId" uuid,
-      "practitionerId" uuid, "roomId" uuid, "startsAt" timestamptz, "endsAt" timestamptz, "timeZone" text,
-      "localStartsAt" timestamp)
+    ${parts}
   ), first_line AS (
     INSERT INTO appointment_history (organization_id, appointment_id, version, action, to_status, actor, channel, at)
     SELECT :organizationId::uuid, id, 1, 'book', :status::text, :actor::text, :channel::text, created_at FROM booked
@@ -68,12 +64,23 @@ const RECORD = `
   SELECT patient_id AS "patientId", created_at AS "createdAt", expires_at AS "expiresAt", pending_until AS "pendingUntil"
   FROM booked`;
 
+const ONE_PART = `
+  SELECT :organizationId::uuid, booked.id, 0, NULL, :scheduleId::uuid, :practitionerId::uuid, NULL, :startsAt::timestamptz,
+         :endsAt::timestamptz, :startsAt::timestamptz, :timeZone::text, :localStartsAt::timestamp
+  FROM booked`;
+
+const ALL_PARTS = `
+  SELECT :organizationId::uuid, booked.id, part.position, part.name, part."scheduleId", part."practitionerId", part."roomId",
+         part."startsAt", part."endsAt", :startsAt::timestamptz, part."timeZone", part."localStartsAt"
+  FROM booked, jsonb_to_recordset(:segments::jsonb) AS part (position smallint, name text, "scheduleId" uuid,
+    "practitionerId" uuid, "roomId" uuid, "startsAt" timestamptz, "endsAt" timestamptz, "timeZone" text, "localStartsAt" timestamp)`;
+
 // Locked as the appointment's foreign key will: against being deleted in between.
 const guarded = (name: string, person: string) =>
   statement(
     name,
     `WITH ${MOMENT}, person AS MATERIALIZED (SELECT id FROM patient WHERE ${person} AND deleted_at IS NULL FOR KEY SHARE),
-     ${GUARDED_CLAIM('EXISTS (SELECT FROM person)')}, ${RECORD}`,
+     ${GUARDED_CLAIM(`EXISTS (SELECT FROM person) AND ${KEY_IS_NEW}`)}, ${record(ONE_PART)}`,
   );
 const GUARDED_BY_ID = guarded('guarded-booking-by-id', 'id = :patientId::uuid');
 const GUARDED_BY_PHONE = guarded(
@@ -82,9 +89,26 @@ const GUARDED_BY_PHONE = guarded(
      AND (locale IS NOT NULL OR :locale::text IS NULL)`,
 );
 
-/** Claim and record in one statement: one round trip, one lock, everything or nothing. */
-export function guardedBooking(claim: GuardedClaim, booking: NewAppointment, person: Person): QueryConfig {
-  const values = { ...recordValues(booking), ...guardedClaimValues(claim), at: null };
+/**
+ * Claim and record in one statement: one round trip, one lock, everything or nothing.
+ * @param request whose key must not have been used; without one where that is known already
+ */
+export function guardedBooking(
+  claim: GuardedClaim,
+  booking: NewAppointment,
+  person: Person,
+  request?: IdempotentRequest,
+): QueryConfig {
+  const [{ timeZone, localStartsAt }] = booking.segments as [NewSegment];
+  const values = {
+    ...recordValues(booking),
+    ...guardedClaimValues(claim),
+    timeZone,
+    localStartsAt,
+    at: null,
+    principalId: request?.principalId ?? null,
+    key: request?.idempotencyKey ?? null,
+  };
   return 'phone' in person
     ? GUARDED_BY_PHONE({ ...values, phone: person.phone, ...person.fills })
     : GUARDED_BY_ID({ ...values, patientId: person.patientId });
@@ -92,14 +116,14 @@ export function guardedBooking(claim: GuardedClaim, booking: NewAppointment, per
 
 const RECORD_BOOKING = statement(
   'record-booking',
-  `WITH ${MOMENT}, day AS (SELECT), person AS (SELECT :patientId::uuid AS id), ${RECORD}`,
+  `WITH ${MOMENT}, day AS (SELECT), person AS (SELECT :patientId::uuid AS id), ${record(ALL_PARTS)}`,
 );
 
 /** Record alone, after the ledger has claimed the time in the same transaction, until an end counted from `at`. */
 export const recordBooking = (booking: NewAppointment, patientId: string, at: Date): QueryConfig =>
-  RECORD_BOOKING({ ...recordValues(booking), patientId, at });
+  RECORD_BOOKING({ ...recordValues(booking), segments: JSON.stringify(booking.segments), patientId, at });
 
-const recordValues = ({ appointment, term, segments, actor, channel, eventId }: NewAppointment) => ({
+const recordValues = ({ appointment, term, actor, channel, eventId }: NewAppointment) => ({
   organizationId: appointment.organizationId,
   id: appointment.id,
   status: term.status,
@@ -113,7 +137,6 @@ const recordValues = ({ appointment, term, segments, actor, channel, eventId }: 
   source: appointment.source,
   notes: appointment.notes,
   metadata: JSON.stringify(appointment.metadata),
-  segments: JSON.stringify(segments),
   actor,
   channel,
   eventId,

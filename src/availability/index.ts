@@ -4,7 +4,7 @@ export { AvailabilityModule } from './availability.module';
 export { DayGate } from './day-gate';
 export { DayPlanner } from './day-planner.service';
 export { type ExceptionSpan, instantAt, localDays, localTime, type WeeklyHours } from './hours.rules';
-export { type KnownLane, KnownLanes } from './known-lanes';
+export { KnownLanes } from './known-lanes';
 export { type BookableService, LanesRepository, type NamedLane } from './lanes.repository';
 export { LONGEST_CLAIM, type ReadDay, ScheduleDayRepository, storedGrid, storedPublished } from './ledger.repository';
 export { decideWindow, type Published, spanOf } from './ledger.rules';

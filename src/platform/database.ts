@@ -75,11 +75,18 @@ export class Database implements OnApplicationBootstrap {
    * Runs `work` in one transaction of one organization and commits it. The whole closure runs again, at most three times
    * and with jitter, when it lost to a deadlock, a serialization failure or a lock time-out; so it must have no effect
    * outside the database. `attempt` counts from 1.
+   * @param key an advisory lock to begin with, until the end of the transaction. The first try does not wait for it:
+   *   `current_setting('holdfast.key_is_free')` tells whether it was had. A further one does, for the holder may have been the
+   *   try before.
    * @throws Problem `busy` when nothing was changed and a later try may succeed; `outcome_unknown` when the connection
    *   broke during COMMIT; ConstraintViolation; whatever `work` throws, after rolling back
    */
-  transaction<T>(organizationId: string, work: (tx: EntityManager, attempt: number) => Promise<T>): Promise<T> {
-    return this.attempts('write', organizationId, work);
+  transaction<T>(
+    organizationId: string,
+    work: (tx: EntityManager, attempt: number) => Promise<T>,
+    key?: string,
+  ): Promise<T> {
+    return this.attempts('write', organizationId, work, key);
   }
 
   /**
@@ -171,13 +178,14 @@ export class Database implements OnApplicationBootstrap {
     kind: Kind,
     organizationId: string | null,
     work: (tx: EntityManager, attempt: number) => Promise<T>,
+    key?: string,
   ): Promise<T> {
     const started = performance.now();
     const observe = this.metrics.transactionSeconds.startTimer({ kind });
     try {
       for (let attempt = 1; ; attempt++) {
         try {
-          const result = await this.once(kind, organizationId, (tx) => work(tx, attempt));
+          const result = await this.once(kind, organizationId, attempt, work, key);
           this.metrics.transactions.inc({ kind, outcome: 'committed' });
           return result;
         } catch (error) {
@@ -213,20 +221,23 @@ export class Database implements OnApplicationBootstrap {
   private async once<T>(
     kind: Kind,
     organizationId: string | null,
-    work: (tx: EntityManager) => Promise<T>,
+    attempt: number,
+    work: (tx: EntityManager, attempt: number) => Promise<T>,
+    key?: string,
   ): Promise<T> {
     const roles = await this.findRoles();
     const runner = this.dataSource.createQueryRunner();
     try {
       const connection = (await runner.connect()) as PoolClient;
       const started = performance.now();
-      const opened = connection.query(this.opening(kind, roles, organizationId));
+      const locks = kind === 'write' ? locksOf(organizationId!, attempt, key) : '';
+      const opened = connection.query(this.opening(kind, roles, organizationId) + locks);
       // Its failure is told below; until then it is nobody's unhandled rejection.
       opened.catch(() => undefined);
       // For TypeORM, which refuses to lock outside of a transaction; its own way of opening one takes a round trip more.
       (runner as { isTransactionActive: boolean }).isTransactionActive = true;
       try {
-        const result = await work(runner.manager);
+        const result = await work(runner.manager, attempt);
         await opened;
         if (performance.now() - started > LIMITS.transactionTimeout) {
           // The process was stopped or starved in between. What it decided may be old: refuse it, as the server would.
@@ -286,7 +297,7 @@ export class Database implements OnApplicationBootstrap {
   }
 
   /**
-   * One message of the simple protocol: beginning, role, organization, time-outs, mark. The values are ours (a role's name
+   * One message of the simple protocol: beginning, role, organization, time-outs. The values are ours (a role's name
    * from the catalog, a checked UUID, numbers), and are quoted all the same.
    */
   private opening(kind: Kind, roles: Roles, organizationId: string | null): string {
@@ -302,10 +313,7 @@ export class Database implements OnApplicationBootstrap {
     ];
     const calls = settings.map(([name, value]) => `set_config('${name}', ${quote(value)}, true)`).join(', ');
     const isolation = kind === 'read' ? ' ISOLATION LEVEL REPEATABLE READ READ ONLY' : '';
-    // Shared, and never asked for otherwise: nobody waits for it. It shows pollers that this transaction may change something.
-    const mark =
-      kind === 'write' ? `, pg_advisory_xact_lock_shared(${CHANGING}, hashtext(${quote(organizationId!)}))` : '';
-    return `START TRANSACTION${isolation}; SELECT ${calls}${mark}`;
+    return `START TRANSACTION${isolation}; SELECT ${calls}`;
   }
 
   /** The roles that the policies name. They are read from the catalog, for a restored or cloned database keeps its own. */
@@ -370,6 +378,16 @@ const WHO_CHANGES = `
   WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND classid = $1::bigint::oid AND objsubid = 2
     AND objid = (hashtext($2) & 4294967295)::oid`;
+
+/** The advisory locks that a transaction begins with; a part of its opening. */
+function locksOf(organizationId: string, attempt: number, key: string | undefined): string {
+  // Shared, and never asked for otherwise: nobody waits for it. It shows pollers that this transaction may change something.
+  const mark = `, pg_advisory_xact_lock_shared(${CHANGING}, hashtext(${quote(organizationId)}))`;
+  if (key === undefined) return mark;
+  const hash = `hashtextextended(${quote(key)}, 0)`;
+  if (attempt > 1) return `${mark}, pg_advisory_xact_lock(${hash}), set_config('holdfast.key_is_free', 'true', true)`;
+  return `${mark}, set_config('holdfast.key_is_free', pg_try_advisory_xact_lock(${hash})::text, true)`;
+}
 
 /** Nothing may be sent through a transaction that has ended: it would run outside of any, without role and organization. */
 function refuseMore(runner: QueryRunner): void {

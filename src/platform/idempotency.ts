@@ -6,6 +6,7 @@ import { Problem } from './errors';
 import { Log } from './logging';
 import { Metrics } from './metrics';
 import { Reply } from './reply';
+import { statement } from './statement';
 
 /** What of a request decides whether it is a repetition of another. */
 export interface IdempotentRequest {
@@ -36,32 +37,29 @@ export class Idempotency {
 
   /**
    * Runs `work` as {@link Database.transaction} does, once per key.
+   * @param first is tried before anything is looked up: a single statement that does nothing unless {@link KEY_IS_NEW} holds
    * @throws Problem `request_in_progress` while the first request runs, `idempotency_key_reused` for another request
    */
   transaction<T>(
     request: IdempotentRequest,
     work: (tx: EntityManager, attempt: number) => Promise<Reply<T>>,
+    first?: (tx: EntityManager) => Promise<Reply<T> | undefined>,
   ): Promise<Reply<T>> {
-    const key = request.idempotencyKey;
-    if (key === undefined) return this.database.transaction(request.organizationId, work);
-    return this.database.transaction(request.organizationId, async (tx, attempt) => {
-      // Serialises the requests under one key, over all processes, until COMMIT or ROLLBACK; a crash frees it. A retry of
-      // our own waits its turn: the other holder may have been this very request's former try.
-      const [, stored] = await Promise.all([this.lock(tx, request, attempt), this.find(tx, request, key)]);
-      if (stored) {
-        if (!stored.fingerprint.equals(request.fingerprint)) throw new Problem('idempotency_key_reused');
-        this.metrics.racesCaught.inc({ race: 'idempotency_key' });
-        this.log.event('idempotent_replay', { status: stored.status });
-        return new Reply(
-          stored.status,
-          undefined as T,
-          { location: stored.location ?? undefined, etag: stored.etag ?? undefined },
-          { text: stored.body, replayed: true },
-        );
-      }
-      const reply = await work(tx, attempt);
-      return this.keep(tx, request, key, reply);
-    });
+    const { organizationId, principalId, idempotencyKey: key } = request;
+    // Serialises the requests under one key, over all processes, until COMMIT or ROLLBACK; a crash frees it.
+    const lock = key === undefined ? undefined : `${organizationId}/${principalId}/${key}`;
+    return this.database.transaction(
+      organizationId,
+      async (tx, attempt) => {
+        const done = attempt === 1 ? await first?.(tx) : undefined;
+        if (key === undefined) return done ?? work(tx, attempt);
+        if (done) return this.keep(tx, request, key, done);
+        const stored = await this.find(tx, request, key);
+        if (stored) return this.replay(request, stored);
+        return this.keep(tx, request, key, await work(tx, attempt));
+      },
+      lock,
+    );
   }
 
   /** Deletes some of the answers that were stored before an instant. @returns how many */
@@ -78,58 +76,73 @@ export class Idempotency {
     });
   }
 
-  private async lock(tx: EntityManager, request: IdempotentRequest, attempt: number): Promise<void> {
-    const scope = `${request.organizationId}/${request.principalId}/${request.idempotencyKey}`;
-    const [row] = await tx.query<[{ free: boolean }]>((attempt > 1 ? WAIT_FOR_KEY : TRY_KEY) as never, [scope]);
+  private async find(tx: EntityManager, { organizationId, principalId }: IdempotentRequest, key: string) {
+    const [row] = await tx.query<[{ free: boolean } & Partial<StoredReply>]>(
+      FIND_REPLY({ organizationId, principalId, key }) as never,
+    );
     if (!row.free) {
       this.metrics.racesCaught.inc({ race: 'idempotency_key' });
       throw new Problem('request_in_progress', undefined, {}, { 'Retry-After': '1' });
     }
+    return row.fingerprint === null ? undefined : (row as StoredReply);
   }
 
-  /** Sent behind the lock without waiting for it; a statement of its own, so it sees what the holder before has committed. */
-  private async find(tx: EntityManager, request: IdempotentRequest, key: string) {
-    const [row] = await tx.query<
-      Array<{
-        fingerprint: Buffer;
-        status: 200 | 201 | 202;
-        body: string;
-        location: string | null;
-        etag: string | null;
-      }>
-    >(FIND_REPLY as never, [request.organizationId, request.principalId, key, REPLAY_HOURS]);
-    return row;
+  private replay<T>(request: IdempotentRequest, stored: StoredReply): Reply<T> {
+    if (!stored.fingerprint.equals(request.fingerprint)) throw new Problem('idempotency_key_reused');
+    this.metrics.racesCaught.inc({ race: 'idempotency_key' });
+    this.log.event('idempotent_replay', { status: stored.status });
+    return new Reply(
+      stored.status,
+      undefined as T,
+      { location: stored.location ?? undefined, etag: stored.etag ?? undefined },
+      { text: stored.body, replayed: true },
+    );
   }
 
   private keep<T>(tx: EntityManager, request: IdempotentRequest, key: string, reply: Reply<T>): Reply<T> {
     const text = JSON.stringify(reply.body);
-    const { location, etag } = reply.headers;
     const { organizationId, principalId, fingerprint } = request;
-    const values = [organizationId, principalId, key, fingerprint, reply.status, text, location ?? null, etag ?? null];
-    this.database.lastly(tx, { ...KEEP_REPLY, values });
+    const { location = null, etag = null } = reply.headers;
+    this.database.lastly(
+      tx,
+      KEEP_REPLY({ organizationId, principalId, key, fingerprint, status: reply.status, body: text, location, etag }),
+    );
     return new Reply(reply.status, reply.body, reply.headers, { text, replayed: false });
   }
 }
 
-const TRY_KEY = { name: 'try-key', text: 'SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0)) AS free' };
-const WAIT_FOR_KEY = {
-  name: 'wait-for-key',
-  text: 'SELECT true AS free FROM pg_advisory_xact_lock(hashtextextended($1, 0))',
-};
-const FIND_REPLY = {
-  name: 'find-reply',
-  text: `SELECT fingerprint, status, body, location, etag FROM idempotency_key
-         WHERE organization_id = $1 AND principal = $2 AND key = $3 AND created_at > now() - make_interval(hours => $4)`,
-};
+interface StoredReply {
+  fingerprint: Buffer;
+  status: 200 | 201 | 202;
+  body: string;
+  location: string | null;
+  etag: string | null;
+}
+
+const STORED = `organization_id = :organizationId::uuid AND principal = :principalId::uuid AND key = :key::text
+  AND created_at > now() - interval '${REPLAY_HOURS} hours'`;
+
+/**
+ * That nobody has used a request's key before and nobody is using it now: a condition for a statement that acts without having
+ * looked. Its parameters are `organizationId`, `principalId` and `key`, which is null without one.
+ */
+export const KEY_IS_NEW = `(:key::text IS NULL OR (current_setting('holdfast.key_is_free', true) = 'true'
+  AND NOT EXISTS (SELECT FROM idempotency_key WHERE ${STORED})))`;
+
+const FIND_REPLY = statement(
+  'find-reply',
+  `SELECT current_setting('holdfast.key_is_free', true) = 'true' AS free, fingerprint, status, body, location, etag
+   FROM (SELECT) AS always LEFT JOIN idempotency_key ON ${STORED}`,
+);
 // The conflict can only be a row too old to be replayed: it gives way.
-const KEEP_REPLY = {
-  name: 'keep-reply',
-  text: `INSERT INTO idempotency_key (organization_id, principal, key, fingerprint, status, body, location, etag)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-         ON CONFLICT (organization_id, principal, key) DO UPDATE
-           SET fingerprint = excluded.fingerprint, status = excluded.status, body = excluded.body,
-               location = excluded.location, etag = excluded.etag, created_at = now()`,
-};
+const KEEP_REPLY = statement(
+  'keep-reply',
+  `INSERT INTO idempotency_key (organization_id, principal, key, fingerprint, status, body, location, etag)
+   VALUES (:organizationId, :principalId, :key, :fingerprint, :status, :body, :location, :etag)
+   ON CONFLICT (organization_id, principal, key) DO UPDATE
+     SET fingerprint = excluded.fingerprint, status = excluded.status, body = excluded.body,
+         location = excluded.location, etag = excluded.etag, created_at = now()`,
+);
 
 /** Hash of a request: its method, path and body, whatever the order of the body's members. */
 export function fingerprintOf(method: string, path: string, body: unknown): Buffer {
