@@ -5,16 +5,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import helmet from 'helmet';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { AppModule } from './app.module';
-import {
-  bodyOf,
-  type Config,
-  type Log,
-  Problem,
-  refuseInheritedNames,
-  refuseOtherThanObject,
-  refuseUnstorable,
-  ReplyAdapter,
-} from './platform';
+import { bodyOf, type Config, type Log, Problem, refuseOtherThanObject, refuseUnfit, ReplyAdapter } from './platform';
 
 /** Bodies are small; what is larger is refused while it arrives. */
 const LARGEST_BODY = 262_144;
@@ -50,10 +41,8 @@ export async function createApp(config: Config, log: Log): Promise<NestFastifyAp
   fastify.addHook('preValidation', (request, _reply, done) => {
     try {
       refuseOtherThanObject(request.body);
-      refuseUnstorable(request.body);
-      refuseUnstorable(request.query);
-      refuseInheritedNames(request.body);
-      refuseInheritedNames(request.query);
+      refuseUnfit(request.body);
+      refuseUnfit(request.query);
       done();
     } catch (error) {
       done(error as Error);

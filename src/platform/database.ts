@@ -1,6 +1,6 @@
 import { Injectable, type OnApplicationBootstrap } from '@nestjs/common';
 import { InjectDataSource } from '@nestjs/typeorm';
-import type { PoolClient, QueryConfig, QueryResult } from 'pg';
+import type { Pool, PoolClient, QueryConfig, QueryResult } from 'pg';
 import { DataSource, type EntityManager, QueryFailedError, type QueryRunner } from 'typeorm';
 import { ConstraintViolation, Problem, SchemaError, TryAgain } from './errors';
 import { Log } from './logging';
@@ -69,7 +69,9 @@ export class Database implements OnApplicationBootstrap {
     @InjectDataSource() private readonly dataSource: DataSource,
     private readonly log: Log,
     private readonly metrics: Metrics,
-  ) {}
+  ) {
+    metrics.countConnections = () => this.countConnections();
+  }
 
   /**
    * Runs `work` in one transaction of one organization and commits it. The whole closure runs again, at most three times
@@ -261,7 +263,6 @@ export class Database implements OnApplicationBootstrap {
     } finally {
       (runner as { isTransactionActive: boolean }).isTransactionActive = false;
       await runner.release();
-      this.observePool();
     }
   }
 
@@ -361,14 +362,9 @@ export class Database implements OnApplicationBootstrap {
     return error;
   }
 
-  private observePool(): void {
-    const pool = (
-      this.dataSource.driver as unknown as { master?: { totalCount: number; idleCount: number; waitingCount: number } }
-    ).master;
-    if (!pool) return;
-    this.metrics.pool.set({ state: 'open' }, pool.totalCount);
-    this.metrics.pool.set({ state: 'idle' }, pool.idleCount);
-    this.metrics.pool.set({ state: 'waiting' }, pool.waitingCount);
+  private countConnections(): Record<string, number> {
+    const { master } = this.dataSource.driver as unknown as { master?: Pool };
+    return master ? { open: master.totalCount, idle: master.idleCount, waiting: master.waitingCount } : {};
   }
 }
 

@@ -42,4 +42,4 @@ export { bodyOf, ProblemFilter } from './problem.filter';
 export { Reply, ReplyAdapter } from './reply';
 export { migrate, type MigrationState, migrationStatus, openDatabase } from './schema';
 export { statement } from './statement';
-export { IdPipe, refuseInheritedNames, refuseOtherThanObject, refuseUnstorable, RequestPipe } from './validation';
+export { IdPipe, refuseOtherThanObject, refuseUnfit, RequestPipe } from './validation';

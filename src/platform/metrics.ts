@@ -8,6 +8,9 @@ const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 
 export class Metrics {
   readonly registry = new Registry();
 
+  /** Tells the pool's connections by state, when somebody looks. */
+  countConnections: () => Record<string, number> = () => ({});
+
   readonly transactions = new Counter({
     name: 'holdfast_transactions_total',
     help: 'Database transactions by kind and outcome (committed, rolled_back, retried, gave_up, unknown).',
@@ -44,6 +47,9 @@ export class Metrics {
     help: 'Connections of the pool by state (open, idle, waiting).',
     labelNames: ['state'],
     registers: [this.registry],
+    collect: () => {
+      for (const [state, count] of Object.entries(this.countConnections())) this.pool.set({ state }, count);
+    },
   });
   readonly bookings = new Counter({
     name: 'holdfast_bookings_total',

@@ -2,7 +2,7 @@ import 'reflect-metadata';
 import type { Type } from '@nestjs/common';
 import { Email, Id, ListOf, ListQuery, LocalTime, Nested, Phone, Text, Whole } from './dto';
 import { type FieldError, Problem } from './errors';
-import { IdPipe, refuseUnstorable, RequestPipe } from './validation';
+import { IdPipe, refuseUnfit, RequestPipe } from './validation';
 
 class ContactDto {
   @Phone()
@@ -148,7 +148,7 @@ describe('an id in a path', () => {
 describe('what cannot be stored', () => {
   const pointerOf = (value: unknown): unknown => {
     try {
-      refuseUnstorable(value);
+      refuseUnfit(value);
     } catch (error) {
       expect(error).toMatchObject({ code: 'validation_failed', status: 400 });
       return ((error as Problem).extensions['errors'] as FieldError[])[0]!.pointer;

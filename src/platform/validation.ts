@@ -64,33 +64,33 @@ export function refuseOtherThanObject(body: unknown): void {
 }
 
 /**
- * Members that are called like those of every object (`constructor`, `toString`): no request has such a field, and the
- * validator, which looks them up on the prototype, would not notice. A client's own metadata may contain them.
+ * Refuses what no request may contain, wherever it stands: NUL characters, which PostgreSQL cannot store, and lone surrogates,
+ * which UTF-8 cannot, in member names, too; nesting without end; and members that are called like those of every object
+ * (`constructor`, `toString`), for no request has such a field, and the validator, which looks them up on the prototype, would
+ * not notice. A client's own metadata may have them. Runs on what was parsed, before validation.
  */
-export function refuseInheritedNames(value: unknown, pointer = ''): void {
-  if (value === null || typeof value !== 'object') return;
-  for (const [name, member] of Object.entries(value)) {
-    if (name in Object.prototype)
-      throw Problem.invalid({ pointer: `${pointer}/${escaped(name)}`, detail: 'is not a field of this request' });
-    if (name !== 'metadata') refuseInheritedNames(member, `${pointer}/${escaped(name)}`);
-  }
+export function refuseUnfit(value: unknown): void {
+  const unfit = findUnfit(value, 0, true);
+  if (unfit) throw Problem.invalid(unfit);
 }
 
-/**
- * What no field may contain, wherever it stands: NUL characters, which PostgreSQL cannot store, and lone surrogates, which
- * UTF-8 cannot. Also bounds the nesting. Runs on the parsed body before validation, member names included.
- */
-export function refuseUnstorable(value: unknown, pointer = '', depth = 0): void {
-  if (depth > 20) throw Problem.invalid({ pointer, detail: 'is nested too deeply' });
-  if (typeof value === 'string') {
-    if (value.includes('\0')) throw Problem.invalid({ pointer, detail: 'must not contain NUL characters' });
-    if (!value.isWellFormed()) throw Problem.invalid({ pointer, detail: 'must be well-formed Unicode' });
-  } else if (Array.isArray(value)) {
-    value.forEach((member, index) => refuseUnstorable(member, `${pointer}/${index}`, depth + 1));
-  } else if (value !== null && typeof value === 'object') {
-    for (const [name, member] of Object.entries(value)) {
-      refuseUnstorable(name, pointer, depth);
-      refuseUnstorable(member, `${pointer}/${escaped(name)}`, depth + 1);
-    }
+function findUnfit(value: unknown, depth: number, fields: boolean): FieldError | undefined {
+  if (typeof value === 'string') return findUnstorable(value);
+  if (value === null || typeof value !== 'object') return undefined;
+  if (depth >= 20) return { pointer: '', detail: 'is nested too deeply' };
+  for (const name of Object.keys(value)) {
+    const found =
+      findUnstorable(name) ??
+      (fields && name in Object.prototype
+        ? { pointer: '', detail: 'is not a field of this request' }
+        : findUnfit((value as Record<string, unknown>)[name], depth + 1, fields && name !== 'metadata'));
+    if (found) return { pointer: `/${escaped(name)}${found.pointer}`, detail: found.detail };
   }
+  return undefined;
+}
+
+function findUnstorable(text: string): FieldError | undefined {
+  if (text.includes('\0')) return { pointer: '', detail: 'must not contain NUL characters' };
+  if (!text.isWellFormed()) return { pointer: '', detail: 'must be well-formed Unicode' };
+  return undefined;
 }
