@@ -3,7 +3,14 @@ import type { EntityManager } from 'typeorm';
 import { uuidv7 } from 'uuidv7';
 import { coveredBy, type Interval, TryAgain, union } from '../platform';
 import { localDays } from './hours.rules';
-import { type DayKey, type FreedClaim, type HeldClaim, keyOf, ScheduleDayRepository, stateOf } from './ledger.repository';
+import {
+  type DayKey,
+  type FreedClaim,
+  type HeldClaim,
+  keyOf,
+  ScheduleDayRepository,
+  stateOf,
+} from './ledger.repository';
 import type { DayState, Lane, SeatedSession } from './ledger.rules';
 import type { Claim, ScheduleDay } from './schedule.entities';
 import { planDays, ScheduleRepository } from './schedule.repository';
@@ -358,9 +365,7 @@ const daysOf = (lane: Lane, ranges: readonly Interval[]): DayKey[] => {
 /** The days that claims lie on: as their rows say, or by the zone of their schedule where some have no row yet. */
 const daysOfHeld = (claims: readonly HeldClaim[]): DayKey[] =>
   claims.flatMap((claim) =>
-    claim.covered
-      ? claim.days.map((day) => ({ scheduleId: claim.scheduleId, day }))
-      : daysOf(claim, [rangeOf(claim)]),
+    claim.covered ? claim.days.map((day) => ({ scheduleId: claim.scheduleId, day })) : daysOf(claim, [rangeOf(claim)]),
   );
 
 /** An instant before the first of the days, whatever the zone. */
