@@ -49,7 +49,7 @@ export class ScheduleDayRepository {
    * own are planned anew each time, which costs more than everything else they do.
    */
   lock(tx: EntityManager, keys: readonly DayKey[]): Promise<ScheduleDay[]> {
-    return tx.query<ScheduleDay[]>(LOCK_DAYS as never, columnsOfKeys(keys));
+    return sendLock(tx, keys);
   }
 
   /**
@@ -63,15 +63,15 @@ export class ScheduleDayRepository {
     until: Date | null,
   ): Promise<{ locked: ScheduleDay[]; kept: number }> {
     const [locked, [, kept]] = await Promise.all([
-      tx.query<ScheduleDay[]>(LOCK_DAYS as never, columnsOfKeys(keys)),
+      sendLock(tx, keys),
       tx.query<[unknown, number]>(EXTEND_CLAIMS as never, [holder, until]),
     ]);
     return { locked, kept };
   }
 
   /**
-   * Locks days, deletes the claims of holders, and recomputes what is taken on those days that had them: three statements in
-   * one round trip, each beginning when the one before is done. The caller looks whether all that is gone lay on these days.
+   * Locks days, deletes the claims of holders, and recomputes what is taken on those days that had them: all in one round
+   * trip, each statement beginning when the one before is done. The caller looks whether all that is gone lay on these days.
    * @returns the days as they are then, and what is gone
    */
   async lockAndFree(
@@ -80,10 +80,10 @@ export class ScheduleDayRepository {
     holders: readonly string[],
     had: readonly DayKey[] = keys,
   ): Promise<{ locked: ScheduleDay[]; freed: FreedClaim[] }> {
-    const [locked, [freed], [recomputed]] = await Promise.all([
-      tx.query<ScheduleDay[]>(LOCK_DAYS as never, columnsOfKeys(keys)),
-      tx.query<[FreedClaim[], number]>(DELETE_CLAIMS_OF as never, [holders]),
-      tx.query<[Array<DayKey & Pick<ScheduleDay, 'taken'>>, number]>(RECOMPUTE_TAKEN as never, columnsOfKeys(had)),
+    const [locked, freed, recomputed] = await Promise.all([
+      sendLock(tx, keys),
+      sendDelete(tx, holders),
+      sendRecompute(tx, had),
     ]);
     const taken = new Map(recomputed.map((row) => [keyOf(row), row.taken]));
     return { locked: locked.map((row) => ({ ...row, taken: taken.get(keyOf(row)) ?? row.taken })), freed };
@@ -138,7 +138,7 @@ export class ScheduleDayRepository {
    * from a set of ranges would also erase what others occupy of it.
    */
   async recomputeTaken(tx: EntityManager, keys: readonly DayKey[]): Promise<void> {
-    if (keys.length > 0) await tx.query(RECOMPUTE_TAKEN as never, columnsOfKeys(keys));
+    await sendRecompute(tx, keys);
   }
 
   /** Tells readers of locked days that a session on them has changed. */
@@ -150,9 +150,9 @@ export class ScheduleDayRepository {
     );
   }
 
-  /** Marks locked days of one place as taken by one more range. */
-  async addTaken(tx: EntityManager, scheduleId: string, range: Interval, days: readonly string[]): Promise<void> {
-    await tx.query(ADD_TAKEN as never, [scheduleId, toRange(range), days]);
+  /** Marks a locked day of one place as taken by one more range. */
+  async addTaken(tx: EntityManager, { scheduleId, day }: DayKey, range: Interval): Promise<void> {
+    await tx.query(ADD_TAKEN as never, [scheduleId, day, toRange(range)]);
   }
 
   /** Writes claims on locked days: all of them, or the constraint has the last word and none. */
@@ -287,25 +287,35 @@ const EXISTING_DAYS = {
   text: `SELECT d.schedule_id AS "scheduleId", d.day
          FROM ${KEYS} JOIN schedule_day d ON d.schedule_id = key.schedule_id AND d.day = key.day`,
 };
+const LOCKED_DAY = `d.schedule_id AS "scheduleId", d.day, d.organization_id AS "organizationId", d.covers, d.open, d.taken, d.grid,
+                d.places, d.published, d.version`;
+const LOCK_DAY = {
+  name: 'lock-day',
+  text: `SELECT ${LOCKED_DAY} FROM schedule_day d WHERE d.schedule_id = $1 AND d.day = $2 FOR NO KEY UPDATE OF d`,
+};
 // The order is that of the locks: rows are locked as they come out of the sort. Keys may be named twice.
 const LOCK_DAYS = {
   name: 'lock-days',
-  text: `SELECT d.schedule_id AS "scheduleId", d.day, d.organization_id AS "organizationId", d.covers, d.open, d.taken, d.grid,
-                d.places, d.published, d.version
+  text: `SELECT ${LOCKED_DAY}
          FROM (SELECT DISTINCT schedule_id, day FROM ${KEYS}) key
          JOIN schedule_day d ON d.schedule_id = key.schedule_id AND d.day = key.day
-         ORDER BY d.schedule_id ASC, d.day ASC FOR NO KEY UPDATE OF d`,
+         ORDER BY d.schedule_id, d.day FOR NO KEY UPDATE OF d`,
 };
-const RECOMPUTE_TAKEN = {
-  name: 'recompute-taken',
-  text: `UPDATE schedule_day d SET version = version + 1, taken = coalesce(${TAKEN_BY('true')}, '{}')
-         FROM ${KEYS} WHERE d.schedule_id = key.schedule_id AND d.day = key.day
-         RETURNING d.schedule_id AS "scheduleId", d.day, d.taken`,
+const RECOMPUTED = `
+  UPDATE schedule_day d SET version = version + 1, taken = coalesce(${TAKEN_BY('true')}, '{}')`;
+const RETURNED = 'RETURNING d.schedule_id AS "scheduleId", d.day, d.taken';
+const RECOMPUTE_DAY = {
+  name: 'recompute-day',
+  text: `${RECOMPUTED} WHERE d.schedule_id = $1 AND d.day = $2 ${RETURNED}`,
+};
+const RECOMPUTE_DAYS = {
+  name: 'recompute-days',
+  text: `${RECOMPUTED} FROM ${KEYS} WHERE d.schedule_id = key.schedule_id AND d.day = key.day ${RETURNED}`,
 };
 const ADD_TAKEN = {
   name: 'add-taken',
-  text: `UPDATE schedule_day SET version = version + 1, taken = taken + tstzmultirange(covers * $2::tstzrange)
-         WHERE schedule_id = $1 AND day = ANY($3::date[])`,
+  text: `UPDATE schedule_day SET version = version + 1, taken = taken + tstzmultirange(covers * $3::tstzrange)
+         WHERE schedule_id = $1 AND day = $2`,
 };
 const CLAIM = `
   c.schedule_id AS "scheduleId", c.starts_at AS "startsAt", c.seat, c.ends_at AS "endsAt", c.core_starts_at AS "coreStartsAt",
@@ -326,10 +336,14 @@ const EXTEND_CLAIMS = {
   name: 'extend-claims',
   text: 'UPDATE claim SET expires_at = $2 WHERE holder = $1',
 };
+const FREED = 'RETURNING schedule_id AS "scheduleId", starts_at AS "startsAt", ends_at AS "endsAt"';
+const DELETE_CLAIMS_OF_ONE = {
+  name: 'delete-claims-of-one',
+  text: `DELETE FROM claim WHERE holder = $1 ${FREED}`,
+};
 const DELETE_CLAIMS_OF = {
   name: 'delete-claims-of',
-  text: `DELETE FROM claim WHERE holder = ANY($1::uuid[])
-         RETURNING schedule_id AS "scheduleId", starts_at AS "startsAt", ends_at AS "endsAt"`,
+  text: `DELETE FROM claim WHERE holder = ANY($1::uuid[]) ${FREED}`,
 };
 const DELETE_CLAIMS = {
   name: 'delete-claims',
@@ -349,6 +363,44 @@ const INSERT_CLAIMS = {
          FROM jsonb_to_recordset($1::jsonb) AS c ("organizationId" uuid, "scheduleId" uuid, seat smallint, "startsAt" timestamptz,
            "endsAt" timestamptz, "coreStartsAt" timestamptz, "coreEndsAt" timestamptz, holder uuid, shared boolean, "expiresAt" timestamptz)`,
 };
+
+/**
+ * Up to so many days or holders, one statement for each: PostgreSQL keeps its plan. A plan for lists it makes anew each time,
+ * for it takes an unknown list to be long; that is worth it where the list is.
+ */
+const FEW = 4;
+
+type Recomputed = DayKey & Pick<ScheduleDay, 'taken'>;
+
+/** Sends the locks of days in the global order, all of them before anything that is sent behind this. */
+async function sendLock(tx: EntityManager, keys: readonly DayKey[]): Promise<ScheduleDay[]> {
+  const named = inOrder(keys);
+  if (named.length > FEW) return tx.query<ScheduleDay[]>(LOCK_DAYS as never, columnsOfKeys(named));
+  const rows = named.map(({ scheduleId, day }) => tx.query<ScheduleDay[]>(LOCK_DAY as never, [scheduleId, day]));
+  return (await Promise.all(rows)).flat();
+}
+
+async function sendRecompute(tx: EntityManager, keys: readonly DayKey[]): Promise<Recomputed[]> {
+  const named = inOrder(keys);
+  const send = (statement: object, values: unknown[]) =>
+    tx.query<[Recomputed[], number]>(statement as never, values).then(([rows]) => rows);
+  if (named.length > FEW) return send(RECOMPUTE_DAYS, columnsOfKeys(named));
+  return (await Promise.all(named.map(({ scheduleId, day }) => send(RECOMPUTE_DAY, [scheduleId, day])))).flat();
+}
+
+async function sendDelete(tx: EntityManager, holders: readonly string[]): Promise<FreedClaim[]> {
+  const [one, ...others] = holders;
+  const [rows] = await (others.length === 0
+    ? tx.query<[FreedClaim[], number]>(DELETE_CLAIMS_OF_ONE as never, [one])
+    : tx.query<[FreedClaim[], number]>(DELETE_CLAIMS_OF as never, [holders]));
+  return rows;
+}
+
+/** Each day once, in the order of locks, which is that of PostgreSQL: ids are lower case, and dates as long as each other. */
+function inOrder(keys: readonly DayKey[]): DayKey[] {
+  const byKey = new Map(keys.map((key) => [keyOf(key), key]));
+  return [...byKey.keys()].sort((a, b) => (a < b ? -1 : 1)).map((key) => byKey.get(key)!);
+}
 
 // Claims that are over are few, for the sweeper removes them: one look at them is all that most searches pay.
 const daysWhere = (condition: string, grid: string) => `

@@ -201,11 +201,10 @@ export class Ledger {
       // Single statements on rows that are locked: they need no order, and go out together.
       await Promise.all([
         this.days.insertClaims(tx, alone),
-        ...alone.map((each) => {
+        ...alone.flatMap((each) => {
           const range = rangeOf(each);
           const lane = decision.parts.find((part) => part.lane.scheduleId === each.scheduleId)!.lane;
-          const days = rowsOf(lane, range).map((row) => row.day);
-          return this.days.addTaken(tx, each.scheduleId, range, days);
+          return rowsOf(lane, range).map((row) => this.days.addTaken(tx, row, range));
         }),
       ]);
     }
