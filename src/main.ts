@@ -1,3 +1,4 @@
+import './compile-cache';
 import 'reflect-metadata';
 import { createServer } from 'node:net';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';

@@ -38,20 +38,26 @@ export interface AppointmentFilter {
 export class AppointmentRepository {
   constructor(
     @InjectRepository(Appointment) private readonly appointments: Repository<Appointment>,
-    @InjectRepository(AppointmentSegment) private readonly segments: Repository<AppointmentSegment>,
     @InjectRepository(AppointmentHistory) private readonly history: Repository<AppointmentHistory>,
   ) {}
 
-  async get(tx: EntityManager, id: string): Promise<FullAppointment> {
-    return this.full(tx, await tx.withRepository(this.appointments).findOneBy({ id }));
+  get(tx: EntityManager, id: string): Promise<FullAppointment> {
+    return this.full(tx, id, READ_APPOINTMENT);
   }
 
-  /** Locks an appointment for a change: serialises everybody who acts on it, and nobody who only refers to it. */
-  async lock(tx: EntityManager, id: string): Promise<FullAppointment> {
-    return this.full(
-      tx,
-      await tx.withRepository(this.appointments).findOne({ where: { id }, lock: { mode: 'for_no_key_update' } }),
-    );
+  /**
+   * Locks an appointment for a change: serialises everybody who acts on it, and nobody who only refers to it. A named
+   * statement, for TypeORM's own is planned anew each time, which costs more than everything else it does.
+   */
+  lock(tx: EntityManager, id: string): Promise<FullAppointment> {
+    return this.full(tx, id, LOCK_APPOINTMENT);
+  }
+
+  /** What an appointment is about, which no change changes. */
+  async subjectOf(tx: EntityManager, id: string): Promise<Pick<Appointment, 'serviceId' | 'patientId'>> {
+    const [subject] = await tx.query<Array<Pick<Appointment, 'serviceId' | 'patientId'>>>(READ_SUBJECT as never, [id]);
+    if (!subject) throw Problem.notFound('appointment');
+    return subject;
   }
 
   /**
@@ -72,17 +78,10 @@ export class AppointmentRepository {
 
   /** Gives an appointment, which is locked, other segments than it had. */
   async replaceSegments(tx: EntityManager, appointmentId: string, segments: readonly NewSegment[]): Promise<void> {
-    await tx.withRepository(this.segments).delete({ appointmentId });
-    await tx.query(
-      `INSERT INTO appointment_segment (organization_id, appointment_id, position, name, schedule_id, practitioner_id, room_id,
-                                        starts_at, ends_at, appointment_starts_at, time_zone, local_starts_at)
-       SELECT part."organizationId", $1, part.position, part.name, part."scheduleId", part."practitionerId", part."roomId",
-              part."startsAt", part."endsAt", part."appointmentStartsAt", part."timeZone", part."localStartsAt"
-       FROM jsonb_to_recordset($2::jsonb) AS part ("organizationId" uuid, position smallint, name text, "scheduleId" uuid,
-         "practitionerId" uuid, "roomId" uuid, "startsAt" timestamptz, "endsAt" timestamptz,
-         "appointmentStartsAt" timestamptz, "timeZone" text, "localStartsAt" timestamp)`,
-      [appointmentId, JSON.stringify(segments)],
-    );
+    await Promise.all([
+      tx.query(DELETE_SEGMENTS as never, [appointmentId]),
+      tx.query(INSERT_SEGMENTS as never, [appointmentId, JSON.stringify(segments)]),
+    ]);
   }
 
   /** How many holds a patient has open. Counts what it should only under the patient's lock. */
@@ -168,22 +167,27 @@ export class AppointmentRepository {
       .getExists();
   }
 
-  private async full(tx: EntityManager, appointment: Appointment | null): Promise<FullAppointment> {
+  /**
+   * One appointment with its segments and the moment. The segments are a statement of their own, sent behind the first: it
+   * begins after any wait for the lock, and so sees what the holder before has made of them.
+   */
+  private async full(tx: EntityManager, id: string, first: typeof READ_APPOINTMENT): Promise<FullAppointment> {
+    const [[appointment], rows] = await Promise.all([
+      tx.query<Appointment[]>(first as never, [id]),
+      tx.query<Array<AppointmentSegment & { asOf: Date }>>(READ_SEGMENTS as never, [id]),
+    ]);
     if (!appointment) throw Problem.notFound('appointment');
-    return (await this.withSegments(tx, [appointment], 'clock_timestamp()'))[0]!;
+    return { ...appointment, segments: rows.map(({ asOf: _, ...row }) => row), asOf: rows[0]!.asOf.getTime() };
   }
 
-  /** Adds the segments, and the moment: read after the appointment, so after any wait for its lock. */
+  /** Adds the segments, and the moment of a read. */
   private async withSegments(
     tx: EntityManager,
     appointments: Appointment[],
-    moment: 'now()' | 'clock_timestamp()' | Date,
+    moment: 'now()' | Date,
   ): Promise<FullAppointment[]> {
     const rows = await tx.query<Array<AppointmentSegment & { asOf: Date }>>(
-      `SELECT appointment_id AS "appointmentId", position, organization_id AS "organizationId", name,
-              schedule_id AS "scheduleId", practitioner_id AS "practitionerId", room_id AS "roomId",
-              starts_at AS "startsAt", ends_at AS "endsAt",
-              appointment_starts_at AS "appointmentStartsAt", ${moment instanceof Date ? '$2::timestamptz' : moment} AS "asOf"
+      `SELECT ${SEGMENT}, ${moment instanceof Date ? '$2::timestamptz' : moment} AS "asOf"
        FROM appointment_segment WHERE appointment_id = ANY($1::uuid[]) ORDER BY appointment_id, position`,
       [appointments.map((each) => each.id), ...(moment instanceof Date ? [moment] : [])],
     );
@@ -197,6 +201,42 @@ export class AppointmentRepository {
     return appointments.map((each) => ({ ...each, segments: segments.get(each.id) ?? [], asOf }));
   }
 }
+
+const APPOINTMENT = `
+  SELECT id, organization_id AS "organizationId", status, version, service_id AS "serviceId", patient_id AS "patientId",
+         attendee_name AS "attendeeName", starts_at AS "startsAt", ends_at AS "endsAt", expires_at AS "expiresAt",
+         pending_until AS "pendingUntil", cancellation, mode, confirmation_status AS "confirmationStatus", source, notes, metadata,
+         created_at AS "createdAt", updated_at AS "updatedAt"
+  FROM appointment WHERE id = $1`;
+const SEGMENT = `
+  appointment_id AS "appointmentId", position, organization_id AS "organizationId", name, schedule_id AS "scheduleId",
+  practitioner_id AS "practitionerId", room_id AS "roomId", starts_at AS "startsAt", ends_at AS "endsAt",
+  appointment_starts_at AS "appointmentStartsAt"`;
+const READ_APPOINTMENT = { name: 'read-appointment', text: APPOINTMENT };
+const LOCK_APPOINTMENT = { name: 'lock-appointment', text: `${APPOINTMENT} FOR NO KEY UPDATE` };
+const READ_SUBJECT = {
+  name: 'read-subject',
+  text: 'SELECT service_id AS "serviceId", patient_id AS "patientId" FROM appointment WHERE id = $1',
+};
+const READ_SEGMENTS = {
+  name: 'read-segments',
+  text: `SELECT ${SEGMENT}, clock_timestamp() AS "asOf" FROM appointment_segment WHERE appointment_id = $1 ORDER BY position`,
+};
+const DELETE_SEGMENTS = {
+  name: 'delete-segments',
+  text: 'DELETE FROM appointment_segment WHERE appointment_id = $1',
+};
+const INSERT_SEGMENTS = {
+  name: 'insert-segments',
+  text: `
+  INSERT INTO appointment_segment (organization_id, appointment_id, position, name, schedule_id, practitioner_id, room_id,
+                                   starts_at, ends_at, appointment_starts_at, time_zone, local_starts_at)
+  SELECT part."organizationId", $1, part.position, part.name, part."scheduleId", part."practitionerId", part."roomId",
+         part."startsAt", part."endsAt", part."appointmentStartsAt", part."timeZone", part."localStartsAt"
+  FROM jsonb_to_recordset($2::jsonb) AS part ("organizationId" uuid, position smallint, name text, "scheduleId" uuid,
+    "practitionerId" uuid, "roomId" uuid, "startsAt" timestamptz, "endsAt" timestamptz,
+    "appointmentStartsAt" timestamptz, "timeZone" text, "localStartsAt" timestamp)`,
+};
 
 /** That an appointment `a` occupies its time now: an occupying status, and not a hold or request whose time is over. */
 const LIVING = `a.status IN (:...occupying)

@@ -1,7 +1,15 @@
 import { Injectable } from '@nestjs/common';
 import type { EntityManager } from 'typeorm';
 import { type Call, requireVersion } from '../auth';
-import { type BookableService, DayGate, decideWindow, LanesRepository, Ledger, visitOf } from '../availability';
+import {
+  type BookableService,
+  DayGate,
+  decideWindow,
+  type HeldClaim,
+  LanesRepository,
+  Ledger,
+  visitOf,
+} from '../availability';
 import { OrganizationService, type PatientRules, PatientsService } from '../clinic';
 import { Clock, Idempotency, Metrics, parseInstant, Problem, Reply, showInstant, TryAgain } from '../platform';
 import type { AppointmentSegment, AppointmentStatus } from './appointment.entities';
@@ -77,13 +85,15 @@ export class LifeService {
    */
   confirm(call: Call, id: string, reason?: string | null): Promise<Reply> {
     return this.act(call, id, 'confirm', reason, async (tx) => {
-      const seen = await this.appointments.get(tx, id);
+      const { serviceId, patientId } = await this.appointments.subjectOf(tx, id);
       // Locked as for a booking, which a late confirm is: neither may be deleted meanwhile.
-      const service = await this.lanes.findService(tx, seen.serviceId, 'for booking');
-      const patientIsThere = await this.patients.lockLiving(tx, seen.patientId);
-      if (service) await this.rules.lock(tx, service, seen.patientId);
+      const [service, patientIsThere] = await Promise.all([
+        this.lanes.findService(tx, serviceId, 'for booking'),
+        this.patients.lockLiving(tx, patientId),
+      ]);
+      if (service) await this.rules.lock(tx, service, patientId);
 
-      const stored = await this.appointments.lock(tx, id);
+      const [stored, claims] = await this.lockWithClaims(tx, id);
       const from = statusAt(stored, stored.asOf);
       const late = from === 'expired' && !wasRequested(stored);
       // That time went by makes nobody's If-Match stale who wants to confirm: nobody else has changed anything.
@@ -101,10 +111,10 @@ export class LifeService {
       const over = standing.expiresAt !== null && standing.expiresAt.getTime() <= stored.asOf;
       if (over || (late && stored.startsAt.getTime() <= stored.asOf)) throw expired('The time itself is over.');
       if (late) {
-        await this.retake(tx, stored, service!, standing);
+        await this.retake(tx, stored, claims, service!, standing);
         // The time would be there, for who pays.
         if (service!.paymentRequired) throw new Problem('payment_required');
-      } else if (!(await this.ledger.keep(tx, id, stored.segments.length, standing.expiresAt))) {
+      } else if (!(await this.ledger.keep(tx, id, claims, stored.segments.length, standing.expiresAt))) {
         // It ran out while this waited for a lock, and somebody took the time: decide again on that.
         throw new TryAgain('the time of an appointment was over meanwhile');
       }
@@ -117,6 +127,7 @@ export class LifeService {
   private async retake(
     tx: EntityManager,
     before: FullAppointment,
+    left: readonly HeldClaim[],
     service: BookableService,
     { expiresAt }: Standing,
   ): Promise<void> {
@@ -139,7 +150,6 @@ export class LifeService {
     const asked: Asked = { visit, startsAt: before.startsAt.getTime(), placements };
     const { capacity } = service;
     const claim = { organizationId, serviceId: service.id, capacity, holder: id, expiresAt };
-    const left = await this.ledger.claimsOf(tx, id);
     const claimed = await this.ledger.claim(tx, reachOf(asked), claim, (locked) => decide(asked, locked), left);
     if (claimed.ok) return;
     throw expired(claimed.reason === 'taken' ? 'Somebody else has the time by now.' : 'The time is not open any more.');
@@ -148,10 +158,13 @@ export class LifeService {
   /** Cancels, and frees what the appointment occupies: its own claim, never "the slot", which may be somebody else's by then. */
   cancel(call: Call, id: string, reason?: string | null): Promise<Reply> {
     return this.act(call, id, 'cancel', reason, async (tx) => {
-      const rule = await this.organization.patientRules(tx, call.organizationId);
-      const { before, from, to } = await this.lockFor(tx, call, id, 'cancel');
+      const [rule, [before, claims]] = await Promise.all([
+        this.organization.patientRules(tx, call.organizationId),
+        this.lockWithClaims(tx, id),
+      ]);
+      const { from, to } = requireAction(call, before, 'cancel');
       const cancellation = this.requireCancellable(call, rule, before);
-      await this.ledger.release(tx, [id]);
+      await this.ledger.release(tx, [id], claims);
       return { before, from, after: { status: to, cancellation } };
     });
   }
@@ -159,7 +172,8 @@ export class LifeService {
   /** The patient is here. */
   checkIn(call: Call, id: string, reason?: string | null): Promise<Reply> {
     return this.act(call, id, 'check-in', reason, async (tx) => {
-      const { before, from, to } = await this.lockFor(tx, call, id, 'check-in');
+      const before = await this.appointments.lock(tx, id);
+      const { from, to } = requireAction(call, before, 'check-in');
       return { before, from, after: { status: to } };
     });
   }
@@ -176,8 +190,9 @@ export class LifeService {
 
   private end(call: Call, id: string, action: 'complete' | 'no-show', reason?: string | null): Promise<Reply> {
     return this.act(call, id, action, reason, async (tx) => {
-      const { before, from, to } = await this.lockFor(tx, call, id, action);
-      await this.ledger.release(tx, [id]);
+      const [before, claims] = await this.lockWithClaims(tx, id);
+      const { from, to } = requireAction(call, before, action);
+      await this.ledger.release(tx, [id], claims);
       return { before, from, after: { status: to } };
     });
   }
@@ -191,7 +206,10 @@ export class LifeService {
     const lost: LostTime = { startsAt, appointmentId: id };
     const crowd = [call.organizationId, request.practitionerId ?? id, Math.floor(startsAt / 86_400_000)].join('/');
     const move = async (tx: EntityManager) => {
-      const seen = await this.appointments.get(tx, id);
+      const [seen, rule] = await Promise.all([
+        this.appointments.get(tx, id),
+        this.organization.patientRules(tx, call.organizationId),
+      ]);
       const service = await this.lanes.findService(tx, seen.serviceId, 'for booking');
       const named = request.practitionerId ?? undefined;
       Object.assign(lost, {
@@ -203,9 +221,8 @@ export class LifeService {
       const asked = service && (await this.whereTo(tx, service, seen, startsAt, request).catch(notEligible));
       if (service) await this.rules.lock(tx, service, seen.patientId);
       lost.allowOverlap = service?.allowPatientOverlap;
-      const rule = await this.organization.patientRules(tx, call.organizationId);
 
-      const before = await this.appointments.lock(tx, id);
+      const [before, own] = await this.lockWithClaims(tx, id);
       if (before.segments.some((segment, index) => segment.scheduleId !== seen.segments[index]?.scheduleId)) {
         throw new TryAgain('the appointment was moved meanwhile');
       }
@@ -225,7 +242,6 @@ export class LifeService {
       this.requireCancellable(call, rule, before);
       const { expiresAt: ends, pendingUntil } = before;
       const expiresAt = before.status === 'pending' ? endOfRequest(pendingUntil, startsAt) : ends;
-      const own = await this.ledger.claimsOf(tx, id);
       if (own.length < before.segments.length) throw new TryAgain('the time of an appointment was over meanwhile');
       const { organizationId } = call;
       const claim = { organizationId, serviceId: service.id, capacity: service.capacity, holder: id, expiresAt };
@@ -284,10 +300,9 @@ export class LifeService {
     }
   }
 
-  private async lockFor(tx: EntityManager, call: Call, id: string, action: Action) {
-    const before = await this.appointments.lock(tx, id);
-    requireVersion(call, before.version);
-    return { before, ...refuse(decideTransition(before, action, before.asOf), action) };
+  /** Locks an appointment, and reads behind the lock, in the same round trip, what it occupies. */
+  private lockWithClaims(tx: EntityManager, id: string): Promise<[FullAppointment, HeldClaim[]]> {
+    return Promise.all([this.appointments.lock(tx, id), this.ledger.claimsOf(tx, id)]);
   }
 
   /** @returns what a cancellation now would be called */
@@ -334,6 +349,12 @@ export class LifeService {
     if (!decision.ok && decision.reason !== 'taken' && decision.reason !== 'day_missing')
       throw problemOf(asked, decision);
   }
+}
+
+/** Refuses what the appointment, which is locked, does not allow; on the version that the caller has seen. */
+function requireAction(call: Call, before: FullAppointment, action: Action) {
+  requireVersion(call, before.version);
+  return refuse(decideTransition(before, action, before.asOf), action);
 }
 
 function refuse(decision: TransitionDecision, action: Action): { from: AppointmentStatus; to: AppointmentStatus } {

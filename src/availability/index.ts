@@ -6,7 +6,14 @@ export { DayPlanner } from './day-planner.service';
 export { type ExceptionSpan, instantAt, localDays, localTime, type WeeklyHours } from './hours.rules';
 export { KnownLanes } from './known-lanes';
 export { type BookableService, LanesRepository, type NamedLane } from './lanes.repository';
-export { LONGEST_CLAIM, type ReadDay, ScheduleDayRepository, storedGrid, storedPublished } from './ledger.repository';
+export {
+  type HeldClaim,
+  LONGEST_CLAIM,
+  type ReadDay,
+  ScheduleDayRepository,
+  storedGrid,
+  storedPublished,
+} from './ledger.repository';
 export { decideWindow, type Published, spanOf } from './ledger.rules';
 export { Ledger, type Reach } from './ledger.service';
 export { GUARDED_CLAIM, type GuardedClaim, guardedClaimValues } from './ledger.sql';

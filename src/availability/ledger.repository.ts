@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { InjectRepository } from '@nestjs/typeorm';
-import { type EntityManager, In, Repository } from 'typeorm';
+import { type EntityManager, Repository } from 'typeorm';
 import { type Interval, toMultirange, toRange } from '../platform';
 import type { DayPlan, GridInterval } from './hours.rules';
 import type { DayState, Published } from './ledger.rules';
@@ -16,6 +16,18 @@ export interface DayKey {
   day: string;
 }
 
+/** A claim as it was read, not locked: with the zone and the places of its schedule then, and the days it lies on. */
+export type HeldClaim = Claim & {
+  timeZone: string;
+  places: number;
+  days: string[];
+  /** Whether these days are all that it lies on. If not, some have no row. */
+  covered: boolean;
+};
+
+/** Where a claim was. */
+export type FreedClaim = Pick<Claim, 'scheduleId' | 'startsAt' | 'endsAt'>;
+
 /** Day rows and claims. Locks: day rows, always in the order of (schedule_id, day). */
 @Injectable()
 export class ScheduleDayRepository {
@@ -27,23 +39,54 @@ export class ScheduleDayRepository {
   /** Which of these days have rows. */
   async existing(tx: EntityManager, keys: readonly DayKey[]): Promise<Set<string>> {
     if (keys.length === 0) return new Set();
-    const rows = await tx.withRepository(this.days).find({
-      select: { scheduleId: true, day: true },
-      where: keys.map(({ scheduleId, day }) => ({ scheduleId, day })),
-    });
+    const rows = await tx.query<DayKey[]>(EXISTING_DAYS as never, columnsOfKeys(keys));
     return new Set(rows.map(keyOf));
   }
 
   /**
    * Locks day rows for a decision on them, in the global order. This is the lock that serialises bookings: whoever comes
-   * second waits here and then reads what the first one wrote.
+   * second waits here and then reads what the first one wrote. A named statement, as all are that most actions need: TypeORM's
+   * own are planned anew each time, which costs more than everything else they do.
    */
   lock(tx: EntityManager, keys: readonly DayKey[]): Promise<ScheduleDay[]> {
-    return tx.withRepository(this.days).find({
-      where: keys.map(({ scheduleId, day }) => ({ scheduleId, day })),
-      order: { scheduleId: 'ASC', day: 'ASC' },
-      lock: { mode: 'for_no_key_update' },
-    });
+    return sendLock(tx, keys);
+  }
+
+  /**
+   * Locks days and gives the claims that a holder has on them another end. What is sent behind the lock begins after any wait
+   * for it. @returns the days, and how many claims there are
+   */
+  async lockAndExtend(
+    tx: EntityManager,
+    keys: readonly DayKey[],
+    holder: string,
+    until: Date | null,
+  ): Promise<{ locked: ScheduleDay[]; kept: number }> {
+    const [locked, [, kept]] = await Promise.all([
+      sendLock(tx, keys),
+      tx.query<[unknown, number]>(EXTEND_CLAIMS as never, [holder, until]),
+    ]);
+    return { locked, kept };
+  }
+
+  /**
+   * Locks days, deletes the claims of holders, and recomputes what is taken on those days that had them: all in one round
+   * trip, each statement beginning when the one before is done. The caller looks whether all that is gone lay on these days.
+   * @returns the days as they are then, and what is gone
+   */
+  async lockAndFree(
+    tx: EntityManager,
+    keys: readonly DayKey[],
+    holders: readonly string[],
+    had: readonly DayKey[] = keys,
+  ): Promise<{ locked: ScheduleDay[]; freed: FreedClaim[] }> {
+    const [locked, freed, recomputed] = await Promise.all([
+      sendLock(tx, keys),
+      sendDelete(tx, holders),
+      sendRecompute(tx, had),
+    ]);
+    const taken = new Map(recomputed.map((row) => [keyOf(row), row.taken]));
+    return { locked: locked.map((row) => ({ ...row, taken: taken.get(keyOf(row)) ?? row.taken })), freed };
   }
 
   /** Locks the days of a schedule from a date on: for changes of its rules, after the schedule itself was locked. */
@@ -95,13 +138,7 @@ export class ScheduleDayRepository {
    * from a set of ranges would also erase what others occupy of it.
    */
   async recomputeTaken(tx: EntityManager, keys: readonly DayKey[]): Promise<void> {
-    if (keys.length === 0) return;
-    await tx.query(
-      `UPDATE schedule_day d SET version = version + 1, taken = coalesce(${TAKEN_BY('true')}, '{}')
-       FROM unnest($1::uuid[], $2::date[]) AS key (schedule_id, day)
-       WHERE d.schedule_id = key.schedule_id AND d.day = key.day`,
-      [keys.map((key) => key.scheduleId), keys.map((key) => key.day)],
-    );
+    await sendRecompute(tx, keys);
   }
 
   /** Tells readers of locked days that a session on them has changed. */
@@ -113,30 +150,19 @@ export class ScheduleDayRepository {
     );
   }
 
-  /** Marks locked days of one place as taken by one more range. */
-  async addTaken(tx: EntityManager, scheduleId: string, range: Interval, days: readonly string[]): Promise<void> {
-    await tx.query(
-      `UPDATE schedule_day SET version = version + 1, taken = taken + tstzmultirange(covers * $2::tstzrange)
-       WHERE schedule_id = $1 AND day = ANY($3::date[])`,
-      [scheduleId, toRange(range), days],
-    );
+  /** Marks a locked day of one place as taken by one more range. */
+  async addTaken(tx: EntityManager, { scheduleId, day }: DayKey, range: Interval): Promise<void> {
+    await tx.query(ADD_TAKEN as never, [scheduleId, day, toRange(range)]);
   }
 
   /** Writes claims on locked days: all of them, or the constraint has the last word and none. */
   async insertClaims(tx: EntityManager, claims: readonly Claim[]): Promise<void> {
-    await tx.withRepository(this.claims).insert([...claims]);
+    await tx.query(INSERT_CLAIMS as never, [JSON.stringify(claims)]);
   }
 
   /** The claims of these holders, and those of the sessions in which they have a seat. */
-  claimsOf(tx: EntityManager, holders: readonly string[]): Promise<Claim[]> {
-    return tx
-      .withRepository(this.claims)
-      .createQueryBuilder('claim')
-      .where(
-        `claim.holder = ANY(:holders::uuid[] || ARRAY(SELECT session_id FROM attendance WHERE holder = ANY(:holders::uuid[])))`,
-        { holders },
-      )
-      .getMany();
+  claimsOf(tx: EntityManager, holders: readonly string[]): Promise<HeldClaim[]> {
+    return tx.query<HeldClaim[]>(CLAIMS_OF as never, [holders]);
   }
 
   /**
@@ -170,39 +196,21 @@ export class ScheduleDayRepository {
     }
   }
 
-  async deleteClaimsOf(tx: EntityManager, holders: readonly string[]): Promise<void> {
-    await tx.withRepository(this.claims).delete({ holder: In([...holders]) });
-  }
-
-  /** Gives all claims of a holder another end, and tells how many there are. */
-  async extend(tx: EntityManager, holder: string, until: Date | null): Promise<number> {
-    const result = await tx.withRepository(this.claims).update({ holder }, { expiresAt: until });
-    return result.affected ?? 0;
-  }
-
   /** Claims past their time, by the database's clock, that a range meets. They block nobody. */
   expiredClaims(tx: EntityManager, scheduleIds: readonly string[], range: Interval): Promise<Claim[]> {
-    return tx
-      .withRepository(this.claims)
-      .createQueryBuilder('claim')
-      .where('claim.scheduleId IN (:...scheduleIds) AND claim.expiresAt <= clock_timestamp()', { scheduleIds })
-      .andWhere('claim.startsAt < :end AND claim.endsAt > :start AND claim.startsAt > :earliest', {
-        start: new Date(range.start),
-        end: new Date(range.end),
-        earliest: new Date(range.start - LONGEST_CLAIM),
-      })
-      .getMany();
+    const [start, end, earliest] = [range.start, range.end, range.start - LONGEST_CLAIM].map((each) => new Date(each));
+    return tx.query<Claim[]>(EXPIRED_CLAIMS as never, [scheduleIds, start, end, earliest]);
   }
 
   /** Deletes claims of the holders that they were seen with, and tells how many; their days must be locked. */
   async deleteClaims(tx: EntityManager, claims: readonly Claim[]): Promise<number> {
-    const result = await tx
-      .withRepository(this.claims)
-      .createQueryBuilder()
-      .delete()
-      .where(claims.map(({ scheduleId, startsAt, seat, holder }) => ({ scheduleId, startsAt, seat, holder })))
-      .execute();
-    return result.affected ?? 0;
+    const [, deleted] = await tx.query<[unknown, number]>(DELETE_CLAIMS as never, [
+      claims.map((each) => each.scheduleId),
+      claims.map((each) => each.startsAt),
+      claims.map((each) => each.seat),
+      claims.map((each) => each.holder),
+    ]);
+    return deleted;
   }
 
   /** Claims of a schedule that hold, and whose core lies in the future, for telling which of them a change of rules leaves outside. */
@@ -268,6 +276,131 @@ const TAKEN_BY = (condition: string) => {
             FROM (SELECT ${start} AS at, 1 AS change FROM ${claims} UNION ALL SELECT ${end}, -1 FROM ${claims}) edge) piece)
     END`;
 };
+
+const columnsOfKeys = (keys: readonly DayKey[]): string[][] => [
+  keys.map((key) => key.scheduleId),
+  keys.map((key) => key.day),
+];
+const KEYS = 'unnest($1::uuid[], $2::date[]) AS key (schedule_id, day)';
+const EXISTING_DAYS = {
+  name: 'existing-days',
+  text: `SELECT d.schedule_id AS "scheduleId", d.day
+         FROM ${KEYS} JOIN schedule_day d ON d.schedule_id = key.schedule_id AND d.day = key.day`,
+};
+const LOCKED_DAY = `d.schedule_id AS "scheduleId", d.day, d.organization_id AS "organizationId", d.covers, d.open, d.taken, d.grid,
+                d.places, d.published, d.version`;
+const LOCK_DAY = {
+  name: 'lock-day',
+  text: `SELECT ${LOCKED_DAY} FROM schedule_day d WHERE d.schedule_id = $1 AND d.day = $2 FOR NO KEY UPDATE OF d`,
+};
+// The order is that of the locks: rows are locked as they come out of the sort. Keys may be named twice.
+const LOCK_DAYS = {
+  name: 'lock-days',
+  text: `SELECT ${LOCKED_DAY}
+         FROM (SELECT DISTINCT schedule_id, day FROM ${KEYS}) key
+         JOIN schedule_day d ON d.schedule_id = key.schedule_id AND d.day = key.day
+         ORDER BY d.schedule_id, d.day FOR NO KEY UPDATE OF d`,
+};
+const RECOMPUTED = `
+  UPDATE schedule_day d SET version = version + 1, taken = coalesce(${TAKEN_BY('true')}, '{}')`;
+const RETURNED = 'RETURNING d.schedule_id AS "scheduleId", d.day, d.taken';
+const RECOMPUTE_DAY = {
+  name: 'recompute-day',
+  text: `${RECOMPUTED} WHERE d.schedule_id = $1 AND d.day = $2 ${RETURNED}`,
+};
+const RECOMPUTE_DAYS = {
+  name: 'recompute-days',
+  text: `${RECOMPUTED} FROM ${KEYS} WHERE d.schedule_id = key.schedule_id AND d.day = key.day ${RETURNED}`,
+};
+const ADD_TAKEN = {
+  name: 'add-taken',
+  text: `UPDATE schedule_day SET version = version + 1, taken = taken + tstzmultirange(covers * $3::tstzrange)
+         WHERE schedule_id = $1 AND day = $2`,
+};
+const CLAIM = `
+  c.schedule_id AS "scheduleId", c.starts_at AS "startsAt", c.seat, c.ends_at AS "endsAt", c.core_starts_at AS "coreStartsAt",
+  c.core_ends_at AS "coreEndsAt", c.organization_id AS "organizationId", c.holder, c.shared, c.expires_at AS "expiresAt"`;
+// The days whose rows cover a claim; whatever the zone, they are at most one beside those of UTC.
+const CLAIMS_OF = {
+  name: 'claims-of',
+  text: `SELECT ${CLAIM}, s.time_zone AS "timeZone", s.places,
+                ARRAY(SELECT d.day::text FROM schedule_day d
+                      WHERE d.schedule_id = c.schedule_id AND d.day BETWEEN c.starts_at::date - 1 AND c.ends_at::date + 1
+                        AND lower(d.covers) < c.ends_at AND upper(d.covers) > c.starts_at) AS days,
+                (SELECT coalesce(range_agg(d.covers) @> c.during, false) FROM schedule_day d
+                 WHERE d.schedule_id = c.schedule_id AND d.day BETWEEN c.starts_at::date - 1 AND c.ends_at::date + 1) AS covered
+         FROM claim c JOIN schedule s ON s.id = c.schedule_id
+         WHERE c.holder = ANY($1::uuid[] || ARRAY(SELECT session_id FROM attendance WHERE holder = ANY($1::uuid[])))`,
+};
+const EXTEND_CLAIMS = {
+  name: 'extend-claims',
+  text: 'UPDATE claim SET expires_at = $2 WHERE holder = $1',
+};
+const FREED = 'RETURNING schedule_id AS "scheduleId", starts_at AS "startsAt", ends_at AS "endsAt"';
+const DELETE_CLAIMS_OF_ONE = {
+  name: 'delete-claims-of-one',
+  text: `DELETE FROM claim WHERE holder = $1 ${FREED}`,
+};
+const DELETE_CLAIMS_OF = {
+  name: 'delete-claims-of',
+  text: `DELETE FROM claim WHERE holder = ANY($1::uuid[]) ${FREED}`,
+};
+const DELETE_CLAIMS = {
+  name: 'delete-claims',
+  text: `DELETE FROM claim c USING unnest($1::uuid[], $2::timestamptz[], $3::smallint[], $4::uuid[]) AS seen (schedule_id, starts_at, seat, holder)
+         WHERE c.schedule_id = seen.schedule_id AND c.starts_at = seen.starts_at AND c.seat = seen.seat AND c.holder = seen.holder`,
+};
+const EXPIRED_CLAIMS = {
+  name: 'expired-claims',
+  text: `SELECT ${CLAIM} FROM claim c
+         WHERE c.schedule_id = ANY($1::uuid[]) AND c.expires_at <= clock_timestamp()
+           AND c.starts_at < $3 AND c.ends_at > $2 AND c.starts_at > $4`,
+};
+const INSERT_CLAIMS = {
+  name: 'insert-claims',
+  text: `INSERT INTO claim (organization_id, schedule_id, seat, starts_at, ends_at, core_starts_at, core_ends_at, holder, shared, expires_at)
+         SELECT "organizationId", "scheduleId", seat, "startsAt", "endsAt", "coreStartsAt", "coreEndsAt", holder, shared, "expiresAt"
+         FROM jsonb_to_recordset($1::jsonb) AS c ("organizationId" uuid, "scheduleId" uuid, seat smallint, "startsAt" timestamptz,
+           "endsAt" timestamptz, "coreStartsAt" timestamptz, "coreEndsAt" timestamptz, holder uuid, shared boolean, "expiresAt" timestamptz)`,
+};
+
+/**
+ * Up to so many days or holders, one statement for each: PostgreSQL keeps its plan. A plan for lists it makes anew each time,
+ * for it takes an unknown list to be long; that is worth it where the list is.
+ */
+const FEW = 4;
+
+type Recomputed = DayKey & Pick<ScheduleDay, 'taken'>;
+
+/** Sends the locks of days in the global order, all of them before anything that is sent behind this. */
+async function sendLock(tx: EntityManager, keys: readonly DayKey[]): Promise<ScheduleDay[]> {
+  const named = inOrder(keys);
+  if (named.length > FEW) return tx.query<ScheduleDay[]>(LOCK_DAYS as never, columnsOfKeys(named));
+  const rows = named.map(({ scheduleId, day }) => tx.query<ScheduleDay[]>(LOCK_DAY as never, [scheduleId, day]));
+  return (await Promise.all(rows)).flat();
+}
+
+async function sendRecompute(tx: EntityManager, keys: readonly DayKey[]): Promise<Recomputed[]> {
+  const named = inOrder(keys);
+  const send = (statement: object, values: unknown[]) =>
+    tx.query<[Recomputed[], number]>(statement as never, values).then(([rows]) => rows);
+  if (named.length > FEW) return send(RECOMPUTE_DAYS, columnsOfKeys(named));
+  return (await Promise.all(named.map(({ scheduleId, day }) => send(RECOMPUTE_DAY, [scheduleId, day])))).flat();
+}
+
+async function sendDelete(tx: EntityManager, holders: readonly string[]): Promise<FreedClaim[]> {
+  const [one, ...others] = holders;
+  const [rows] = await (others.length === 0
+    ? tx.query<[FreedClaim[], number]>(DELETE_CLAIMS_OF_ONE as never, [one])
+    : tx.query<[FreedClaim[], number]>(DELETE_CLAIMS_OF as never, [holders]));
+  return rows;
+}
+
+/** Each day once, in the order of locks, which is that of PostgreSQL: ids are lower case, and dates as long as each other. */
+function inOrder(keys: readonly DayKey[]): DayKey[] {
+  const byKey = new Map(keys.map((key) => [keyOf(key), key]));
+  return [...byKey.keys()].sort((a, b) => (a < b ? -1 : 1)).map((key) => byKey.get(key)!);
+}
 
 // Claims that are over are few, for the sweeper removes them: one look at them is all that most searches pay.
 const daysWhere = (condition: string, grid: string) => `

@@ -3,7 +3,14 @@ import type { EntityManager } from 'typeorm';
 import { uuidv7 } from 'uuidv7';
 import { coveredBy, type Interval, TryAgain, union } from '../platform';
 import { localDays } from './hours.rules';
-import { type DayKey, keyOf, ScheduleDayRepository, stateOf } from './ledger.repository';
+import {
+  type DayKey,
+  type FreedClaim,
+  type HeldClaim,
+  keyOf,
+  ScheduleDayRepository,
+  stateOf,
+} from './ledger.repository';
 import type { DayState, Lane, SeatedSession } from './ledger.rules';
 import type { Claim, ScheduleDay } from './schedule.entities';
 import { planDays, ScheduleRepository } from './schedule.repository';
@@ -52,24 +59,19 @@ export class Ledger {
     reaches: readonly Reach[],
     claim: NewClaim,
     choose: (seen: Seen) => VisitDecision,
-    own: readonly Claim[] = [],
+    own: readonly HeldClaim[] = [],
   ): Promise<Extract<VisitDecision, { ok: true }> | VisitRefusal> {
-    const inTheWay = await this.expiredWithin(tx, reaches);
-    const ownLanes = await this.lanesOf(tx, own);
-    const keys = [...own.flatMap((each) => daysOf(ownLanes.get(each.scheduleId)!, [rangeOf(each)]))];
+    const had = daysOfHeld(own);
+    const keys = [...had, ...reaches.flatMap(({ lane, during }) => daysOf(lane, [during]))];
+    const [inTheWay, present] = await Promise.all([this.expiredWithin(tx, reaches), this.days.existing(tx, keys)]);
     for (const { lane, during } of reaches) {
       const expired = inTheWay.filter((each) => each.scheduleId === lane.scheduleId).map(rangeOf);
       // Where several share a schedule, giving a place to one can move others to another place.
-      const around = lane.places === 1 ? during : await this.days.clusterAround(tx, lane.scheduleId, during);
-      keys.push(...daysOf(lane, [around, ...expired]));
+      const around = lane.places === 1 ? [] : [await this.days.clusterAround(tx, lane.scheduleId, during)];
+      if (around.length + expired.length > 0) keys.push(...daysOf(lane, [...around, ...expired]));
     }
-    await this.materialise(tx, claim.organizationId, keys);
-    let locked = await this.days.lock(tx, keys);
-    if (own.length > 0) {
-      requireCovered(locked, own);
-      await this.vacate(tx, claim.holder, locked, own);
-      locked = await this.days.lock(tx, keys);
-    }
+    await this.materialise(tx, claim.organizationId, keys, present);
+    let locked = await this.lockWithout(tx, keys, claim.holder, own, had);
     const decision = choose(await this.seen(tx, locked, claim, reaches));
     if (decision.ok) return this.occupy(tx, decision, claim, locked);
     // The zone of a schedule was changed after it was read here: the days are others now.
@@ -86,38 +88,55 @@ export class Ledger {
   }
 
   /** What the holder occupies, by itself or in sessions, as it is before any lock on its days. */
-  claimsOf(tx: EntityManager, holder: string): Promise<Claim[]> {
+  claimsOf(tx: EntityManager, holder: string): Promise<HeldClaim[]> {
     return this.days.claimsOf(tx, [holder]);
   }
 
   /**
    * Lets the holder keep all that it occupies until another time, or for good (null).
+   * @param claims what {@link claimsOf} has found under the holder's own lock
    * @param count of claims and seats that it must have: one for each segment
    * @returns false when some of it is gone, because its time was over and somebody took it
    */
-  async keep(tx: EntityManager, holder: string, count: number, until: Date | null): Promise<boolean> {
-    const claims = await this.claimsOf(tx, holder);
+  async keep(
+    tx: EntityManager,
+    holder: string,
+    claims: readonly HeldClaim[],
+    count: number,
+    until: Date | null,
+  ): Promise<boolean> {
     if (claims.length !== count) return false;
-    await this.lockDaysOf(tx, claims);
-    const kept = await this.days.extend(tx, holder, until);
+    const { locked, kept } = await this.days.lockAndExtend(tx, await this.plannedDays(tx, claims), holder, until);
+    requireCovered(locked, claims);
     const seats = claims.some((claim) => claim.shared) ? await this.sessions.extend(tx, holder, until) : 0;
     return kept + seats === count;
   }
 
-  /** Frees everything that the holders occupy. Freeing nothing is no mistake. */
-  async release(tx: EntityManager, holders: readonly string[]): Promise<void> {
-    const claims = await this.days.claimsOf(tx, holders);
+  /**
+   * Frees everything that the holders occupy. Freeing nothing is no mistake.
+   * @param seen what {@link claimsOf} has found under the holders' own locks
+   */
+  async release(tx: EntityManager, holders: readonly string[], seen?: readonly HeldClaim[]): Promise<void> {
+    const claims = seen ?? (await this.days.claimsOf(tx, holders));
     if (claims.length === 0) return;
-    const locked = await this.lockDaysOf(tx, claims);
-    if (claims.some((claim) => !claim.shared)) await this.days.deleteClaimsOf(tx, holders);
-    if (claims.some((claim) => claim.shared)) await this.sessions.leave(tx, holders);
+    const { locked, freed } = await this.days.lockAndFree(tx, await this.plannedDays(tx, claims), holders);
+    requireCovered(locked, claims);
+    requireCovered(locked, freed);
+    if (!claims.some((claim) => claim.shared)) return;
+    await this.sessions.leave(tx, holders);
     await this.days.recomputeTaken(tx, locked);
   }
 
   /** Writes those of the days that have no row yet, from the rules of their schedules, which stay as they are until COMMIT. */
-  async materialise(tx: EntityManager, organizationId: string, keys: readonly DayKey[]): Promise<number> {
-    const present = await this.days.existing(tx, keys);
-    const missing = keys.filter((key) => !present.has(keyOf(key)));
+  async materialise(
+    tx: EntityManager,
+    organizationId: string,
+    keys: readonly DayKey[],
+    seen?: ReadonlySet<string>,
+  ): Promise<number> {
+    const unseen = keys.filter((key) => !seen?.has(keyOf(key)));
+    const present = await this.days.existing(tx, unseen);
+    const missing = unseen.filter((key) => !present.has(keyOf(key)));
     if (missing.length === 0) return 0;
     const schedules = await this.schedules.lockForPlanning(tx, [...new Set(missing.map((key) => key.scheduleId))]);
     const rules = await this.schedules.rulesOf(tx, schedules, earliest(missing));
@@ -178,16 +197,16 @@ export class Ledger {
     const places = new Map(locked.map((row) => [row.scheduleId, row.places]));
     const alone = claims.filter((each) => places.get(each.scheduleId) === 1);
     const side = claims.filter((each) => places.get(each.scheduleId) !== 1);
-    if (alone.length > 0) await this.days.insertClaims(tx, alone);
-    for (const each of alone) {
-      const range = rangeOf(each);
-      const lane = decision.parts.find((part) => part.lane.scheduleId === each.scheduleId)!.lane;
-      await this.days.addTaken(
-        tx,
-        each.scheduleId,
-        range,
-        rowsOf(lane, range).map((row) => row.day),
-      );
+    if (alone.length > 0) {
+      // Single statements on rows that are locked: they need no order, and go out together.
+      await Promise.all([
+        this.days.insertClaims(tx, alone),
+        ...alone.flatMap((each) => {
+          const range = rangeOf(each);
+          const lane = decision.parts.find((part) => part.lane.scheduleId === each.scheduleId)!.lane;
+          return rowsOf(lane, range).map((row) => this.days.addTaken(tx, row, range));
+        }),
+      ]);
     }
     for (const each of side) await this.takePlace(tx, each, places.get(each.scheduleId)!, locked);
     for (const { sessionId, lane, span } of seats) {
@@ -229,35 +248,41 @@ export class Ledger {
     );
   }
 
-  /** Locks the days that an organization's claims lie on: serialises with everybody who decides on these days. */
-  private async lockDaysOf(tx: EntityManager, claims: readonly Claim[]): Promise<ScheduleDay[]> {
-    const lanes = await this.lanesOf(tx, claims);
-    const keys = claims.flatMap((claim) => daysOf(lanes.get(claim.scheduleId)!, [rangeOf(claim)]));
-    await this.materialise(tx, claims[0]!.organizationId, keys);
-    const locked = await this.days.lock(tx, keys);
-    requireCovered(locked, claims);
-    return locked;
-  }
-
-  /** Takes from a holder, on locked days, what it occupies. */
-  private async vacate(tx: EntityManager, holder: string, locked: ScheduleDay[], own: readonly Claim[]): Promise<void> {
-    const seats = own.filter((claim) => claim.shared);
-    if (seats.length > 0 && (await this.sessions.leave(tx, [holder])) !== seats.length)
-      throw new TryAgain('a seat has expired meanwhile');
-    await this.remove(
-      tx,
-      locked,
-      own.filter((claim) => !claim.shared),
-    );
-    if (seats.length > 0) await this.recompute(tx, locked, seats);
+  /** The days that claims of one organization lie on, each of which has its row from now on. */
+  private async plannedDays(tx: EntityManager, claims: readonly HeldClaim[]): Promise<DayKey[]> {
+    const keys = daysOfHeld(claims);
+    if (!claims.every((claim) => claim.covered)) await this.materialise(tx, claims[0]!.organizationId, keys);
+    return keys;
   }
 
   /**
-   * Deletes claims on locked days: a holder's own that it gives up, or those that are over. Never touches an appointment,
-   * which has its own lock, and its place in the order.
+   * Locks days, which serialises with everybody who decides on them, and takes from a holder what it occupies on some of
+   * them. @returns the days as they are without that
+   */
+  private async lockWithout(
+    tx: EntityManager,
+    keys: readonly DayKey[],
+    holder: string,
+    own: readonly HeldClaim[],
+    had: readonly DayKey[],
+  ): Promise<ScheduleDay[]> {
+    if (own.length === 0) return this.days.lock(tx, keys);
+    const { locked, freed } = await this.days.lockAndFree(tx, keys, [holder], had);
+    requireCovered(locked, own);
+    const seats = own.filter((claim) => claim.shared);
+    // Expired while this waited for the lock, and taken by somebody: look again.
+    if (freed.length + seats.length !== own.length) throw new TryAgain('a claim has expired meanwhile');
+    if (seats.length === 0) return locked;
+    if ((await this.sessions.leave(tx, [holder])) !== seats.length) throw new TryAgain('a seat has expired meanwhile');
+    await this.recompute(tx, locked, seats);
+    return this.days.lock(tx, keys);
+  }
+
+  /**
+   * Deletes claims on locked days that are over. Never touches an appointment, which has its own lock, and its place in the
+   * order.
    */
   private async remove(tx: EntityManager, locked: ScheduleDay[], claims: readonly Claim[]): Promise<void> {
-    if (claims.length === 0) return;
     const deleted = await this.days.deleteClaims(tx, claims);
     // Expired while this waited for the lock, and taken by somebody: look again.
     if (deleted !== claims.length) throw new TryAgain('a claim has expired meanwhile');
@@ -281,15 +306,6 @@ export class Ledger {
       reaches.some(({ lane, during }) => lane.scheduleId === claim.scheduleId && meets(during, rangeOf(claim))),
     );
   }
-
-  private async lanesOf(tx: EntityManager, claims: readonly Claim[]): Promise<Map<string, Lane>> {
-    if (claims.length === 0) return new Map();
-    const schedules = await this.schedules.all(
-      tx,
-      claims.map((claim) => claim.scheduleId),
-    );
-    return new Map(schedules.map(({ id, timeZone, places }) => [id, { scheduleId: id, timeZone, places }]));
-  }
 }
 
 /** Whether there can be sessions at all: most services have none. */
@@ -311,7 +327,7 @@ export function withSessions<D extends DayState>(
 }
 
 /** Refuses to go on when the zone of a schedule was changed after the days of these claims were worked out. */
-function requireCovered(locked: readonly ScheduleDay[], claims: readonly Claim[]): void {
+function requireCovered(locked: readonly ScheduleDay[], claims: readonly FreedClaim[]): void {
   for (const claim of claims) {
     const covers = union(locked.filter((row) => row.scheduleId === claim.scheduleId).map((row) => row.covers[0]!));
     if (!coveredBy(covers, rangeOf(claim))) throw new TryAgain('the days of a schedule have moved');
@@ -331,7 +347,7 @@ const toClaim = ({ lane, span }: Part, { organizationId, expiresAt }: NewClaim, 
   expiresAt,
 });
 
-const rangeOf = (claim: Claim): Interval => ({ start: claim.startsAt.getTime(), end: claim.endsAt.getTime() });
+const rangeOf = (claim: FreedClaim): Interval => ({ start: claim.startsAt.getTime(), end: claim.endsAt.getTime() });
 
 const meets = (a: Interval, b: Interval): boolean => a.start < b.end && b.start < a.end;
 
@@ -344,6 +360,12 @@ const daysOf = (lane: Lane, ranges: readonly Interval[]): DayKey[] => {
   const days = new Set(ranges.flatMap((range) => localDays(lane.timeZone, range)));
   return [...days].map((day) => ({ scheduleId: lane.scheduleId, day }));
 };
+
+/** The days that claims lie on: as their rows say, or by the zone of their schedule where some have no row yet. */
+const daysOfHeld = (claims: readonly HeldClaim[]): DayKey[] =>
+  claims.flatMap((claim) =>
+    claim.covered ? claim.days.map((day) => ({ scheduleId: claim.scheduleId, day })) : daysOf(claim, [rangeOf(claim)]),
+  );
 
 /** An instant before the first of the days, whatever the zone. */
 const earliest = (keys: readonly DayKey[]): number =>

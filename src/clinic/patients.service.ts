@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { InjectRepository } from '@nestjs/typeorm';
-import { type EntityManager, type FindOptionsWhere, IsNull, Repository } from 'typeorm';
+import { type EntityManager, type FindOptionsWhere, Repository } from 'typeorm';
 import { uuidv7 } from 'uuidv7';
 import type { Call } from '../auth';
 import {
@@ -12,7 +12,6 @@ import {
   type ListQuery,
   Log,
   Metrics,
-  Outbox,
   Problem,
   Reply,
   showInstant,
@@ -48,7 +47,6 @@ export class PatientsService {
     private readonly locations: LocationsService,
     private readonly database: Database,
     private readonly idempotency: Idempotency,
-    private readonly outbox: Outbox,
     private readonly log: Log,
     private readonly metrics: Metrics,
     clock: Clock,
@@ -90,36 +88,24 @@ export class PatientsService {
       return { patient: known, created: false };
 
     const id = uuidv7();
-    await tx.query(
-      `INSERT INTO patient AS stored (organization_id, id, phone, name, email, location_id, locale, source, status, notes)
-       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-       ON CONFLICT (organization_id, phone) WHERE deleted_at IS NULL DO UPDATE
-         SET name = coalesce(stored.name, excluded.name), email = coalesce(stored.email, excluded.email),
-             location_id = coalesce(stored.location_id, excluded.location_id), locale = coalesce(stored.locale, excluded.locale),
-             notes = coalesce(stored.notes, excluded.notes), version = stored.version + 1, updated_at = now()
-         WHERE (stored.name IS NULL AND excluded.name IS NOT NULL) OR (stored.email IS NULL AND excluded.email IS NOT NULL)
-            OR (stored.location_id IS NULL AND excluded.location_id IS NOT NULL)
-            OR (stored.locale IS NULL AND excluded.locale IS NOT NULL) OR (stored.notes IS NULL AND excluded.notes IS NOT NULL)`,
-      [
-        organizationId,
-        id,
-        wanted.phone,
-        wanted.name ?? null,
-        wanted.email ?? null,
-        wanted.locationId ?? null,
-        wanted.locale ?? null,
-        wanted.source ?? 'api',
-        wanted.status ?? 'active',
-        wanted.notes ?? null,
-      ],
-    );
+    const [changed] = await tx.query<Patient[]>(UPSERT_PATIENT as never, [
+      organizationId,
+      id,
+      wanted.phone,
+      wanted.name ?? null,
+      wanted.email ?? null,
+      wanted.locationId ?? null,
+      wanted.locale ?? null,
+      wanted.source ?? 'api',
+      wanted.status ?? 'active',
+      wanted.notes ?? null,
+      uuidv7(),
+    ]);
     // The conflict locked the row even where it filled nothing, so it is still there, and living.
-    const patient = await this.records.in(tx).findOneByOrFail(livingWith(wanted.phone));
+    const patient = changed ?? (await this.withPhone(tx, wanted.phone))!;
     const created = patient.id === id;
-    if (created) {
-      await this.outbox.append(tx, { organizationId, type: 'patient.created', subjectId: id, version: 1 });
-      this.log.event('patient_created', { patientId: id });
-    } else if (!known) {
+    if (created) this.log.event('patient_created', { patientId: id });
+    else if (!known) {
       this.metrics.racesCaught.inc({ race: 'patient' });
       this.log.event('duplicate_patient_prevented', { patientId: patient.id });
     }
@@ -145,10 +131,8 @@ export class PatientsService {
 
   /** The same, for who was a patient once. @returns whether he still is */
   async lockLiving(tx: EntityManager, id: string): Promise<boolean> {
-    const row = await this.records
-      .in(tx)
-      .findOne({ where: { id, deletedAt: IsNull() }, select: { id: true }, lock: { mode: 'for_key_share' } });
-    return row !== null;
+    const rows = await tx.query<unknown[]>(LOCK_LIVING_PATIENT as never, [id]);
+    return rows.length > 0;
   }
 
   /** Serialises what one patient wants, where a rule counts what he has. Bookings that only refer to him do not wait. */
@@ -208,15 +192,38 @@ export class PatientsService {
   }
 }
 
+const PATIENT = `
+  id, organization_id AS "organizationId", version, phone, name, email, location_id AS "locationId", locale, source, status,
+  notes, verified_at AS "verifiedAt", created_at AS "createdAt", updated_at AS "updatedAt", deleted_at AS "deletedAt"`;
 const PATIENT_WITH_PHONE = {
   name: 'patient-with-phone',
-  text: `SELECT id, organization_id AS "organizationId", version, phone, name, email, location_id AS "locationId", locale, source,
-                status, notes, verified_at AS "verifiedAt", created_at AS "createdAt", updated_at AS "updatedAt",
-                deleted_at AS "deletedAt"
-         FROM patient WHERE phone = $1 AND deleted_at IS NULL FOR KEY SHARE`,
+  text: `SELECT ${PATIENT} FROM patient WHERE phone = $1 AND deleted_at IS NULL FOR KEY SHARE`,
 };
-
-const livingWith = (phone: string): FindOptionsWhere<Patient> => ({ phone, deletedAt: IsNull() });
+const LOCK_LIVING_PATIENT = {
+  name: 'lock-living-patient',
+  text: 'SELECT id FROM patient WHERE id = $1 AND deleted_at IS NULL FOR KEY SHARE',
+};
+/** Makes or fills, and tells of whom it has made; gives back nobody where there was nothing to fill. */
+const UPSERT_PATIENT = {
+  name: 'upsert-patient',
+  text: `
+  WITH upserted AS (
+    INSERT INTO patient AS stored (organization_id, id, phone, name, email, location_id, locale, source, status, notes)
+    VALUES ($1::uuid, $2::uuid, $3, $4, $5, $6::uuid, $7, $8, $9, $10)
+    ON CONFLICT (organization_id, phone) WHERE deleted_at IS NULL DO UPDATE
+      SET name = coalesce(stored.name, excluded.name), email = coalesce(stored.email, excluded.email),
+          location_id = coalesce(stored.location_id, excluded.location_id), locale = coalesce(stored.locale, excluded.locale),
+          notes = coalesce(stored.notes, excluded.notes), version = stored.version + 1, updated_at = now()
+      WHERE (stored.name IS NULL AND excluded.name IS NOT NULL) OR (stored.email IS NULL AND excluded.email IS NOT NULL)
+         OR (stored.location_id IS NULL AND excluded.location_id IS NOT NULL)
+         OR (stored.locale IS NULL AND excluded.locale IS NOT NULL) OR (stored.notes IS NULL AND excluded.notes IS NOT NULL)
+    RETURNING ${PATIENT}
+  ), event AS (
+    INSERT INTO outbox_event (id, organization_id, type, subject_id, version)
+    SELECT $11::uuid, "organizationId", 'patient.created', id, version FROM upserted WHERE id = $2::uuid
+  )
+  SELECT * FROM upserted`,
+};
 
 const showPatient = (row: Patient) => ({
   id: row.id,

@@ -6,7 +6,7 @@ import { Clock, Idempotency, LIMITS } from '../../src/platform';
 import { ALWAYS, maker } from '../support/api';
 import { addOrganization, type Answer, type Clinic, seedClinic, startApp, type TestApp, workday } from '../support/app';
 import { endIn, standingBackend } from '../support/life';
-import { pauseBefore, type Session, Stage, until } from '../support/sessions';
+import { pauseAfter, pauseBefore, type Session, Stage, until } from '../support/sessions';
 
 /**
  * The end of holds and requests: whoever meets one that is over takes its time, and the sweeper writes down that it was.
@@ -262,8 +262,8 @@ describe('expiry', () => {
       const ids = [await held(3, at(day, '10:00')), await held(3, at(day, '11:00'))];
       await endIn(stage, -1, ...ids);
       const before = await Promise.all(ids.map(rowsOf));
-      // The claims are deleted, the day is not recomputed, the appointments are not written.
-      const pause = pauseBefore(app.app.get(ScheduleDayRepository, { strict: false }), 'recomputeTaken');
+      // The claims are deleted, the day is recomputed, the appointments are not written.
+      const pause = pauseAfter(app.app.get(ScheduleDayRepository, { strict: false }), 'lockAndFree');
       const killed = sweep();
       await pause.reached;
       await stage.look('SELECT pg_terminate_backend($1, 10000)', [await standingBackend(stage)]);
@@ -382,15 +382,15 @@ describe('expiry', () => {
 
   // Before the days are looked up, between that and their lock, and under it, when a booking has to wait.
   it.each([
-    ['claimsOf', 0],
-    ['lock', 0],
-    ['deleteClaimsOf', 1],
-    ['recomputeTaken', 1],
-  ] as const)('a sweep that stands still at %s gives the time to a booking', async (method, waiters) => {
+    ['before', 'claimsOf', 0],
+    ['before', 'lockAndFree', 0],
+    ['after', 'lockAndFree', 1],
+  ] as const)('a sweep that stands still %s %s gives the time to a booking', async (when, method, waiters) => {
     const day = newDay();
     const hold = await held(6, at(day, '10:00'));
     await endIn(stage, -1, hold);
-    const pause = pauseBefore(app.app.get(ScheduleDayRepository, { strict: false }), method);
+    const days = app.app.get(ScheduleDayRepository, { strict: false });
+    const pause = when === 'before' ? pauseBefore(days, method) : pauseAfter(days, method);
     const swept = sweep();
     await pause.reached;
     const booking = book({ who: 6, at: at(day, '10:00') });

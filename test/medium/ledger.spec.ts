@@ -4,7 +4,7 @@ import { ScheduleDayRepository } from '../../src/availability';
 import { auditLedger } from '../../src/operations';
 import { Clock, Idempotency, Metrics } from '../../src/platform';
 import { type Answer, type Clinic, seedClinic, startApp, type TestApp, workday } from '../support/app';
-import { pauseBefore, Stage } from '../support/sessions';
+import { pauseAfter, pauseBefore, Stage } from '../support/sessions';
 
 /**
  * The ledger of time against a real database, in interleavings stepped by hand: a session of the test, or a pause within
@@ -383,7 +383,7 @@ describe('the ledger', () => {
     it('never gives a time to two: it is taken until the cancellation has committed', async () => {
       const day = newDay();
       const first = await book({ who: 5, at: at(day, '10:00') });
-      const pause = pauseBefore(app.app.get(ScheduleDayRepository, { strict: false }), 'deleteClaimsOf');
+      const pause = pauseBefore(app.app.get(ScheduleDayRepository, { strict: false }), 'lockAndFree');
       const cancelled = cancel(first.body.id);
       await pause.reached;
       expect(await book({ who: 5, at: at(day, '10:00') })).toMatchObject({ status: 409, body: { code: 'slot_taken' } });
@@ -396,7 +396,7 @@ describe('the ledger', () => {
     it('lets a booking that waits on the day in on what the cancellation leaves', async () => {
       const day = newDay();
       const first = await book({ who: 5, at: at(day, '10:00') });
-      const pause = pauseBefore(app.app.get(ScheduleDayRepository, { strict: false }), 'deleteClaimsOf');
+      const pause = pauseAfter(app.app.get(ScheduleDayRepository, { strict: false }), 'lockAndFree');
       const cancelled = cancel(first.body.id);
       await pause.reached;
       const neighbour = book({ who: 5, at: at(day, '10:30') });

@@ -185,7 +185,7 @@ describe('the order of locks', () => {
       expect([...new Set(skip.map((each) => each.operation))]).toEqual(SKIPPING);
     });
 
-    const DAYS = /^SELECT "ScheduleDay".*FOR NO KEY UPDATE/;
+    const DAYS = /\bschedule_day d\b[^]*FOR NO KEY UPDATE OF d$/;
     it.each<[string, string, Planting, RegExp]>([
       ['a day before the appointment', 'cancel', daysFirst, /^appointment\/a \(no key update\) after schedule_day\/p/],
       ['days backwards', 'book with anybody', backwards, /^several of schedule_day at once, not in the order/],
@@ -198,7 +198,7 @@ describe('the order of locks', () => {
       [
         'the schedule after the day',
         'confirm a hold',
-        (text) => before(text, /^UPDATE "claim"/, 'SELECT 1 FROM schedule FOR SHARE'),
+        (text) => before(text, /^UPDATE claim SET expires_at/, 'SELECT 1 FROM schedule FOR SHARE'),
         /^schedule\/p \(share\) after schedule_day\/p/,
       ],
       [
@@ -225,12 +225,11 @@ describe('the order of locks', () => {
   /** Locks all days there are, in their order, before the appointment. */
   function daysFirst(text: string): Plant | undefined {
     const first = 'SELECT 1 FROM schedule_day ORDER BY schedule_id, day FOR NO KEY UPDATE';
-    return before(text, /^SELECT "Appointment".*FOR NO KEY UPDATE/, first);
+    return before(text, /FROM appointment WHERE id = \$1 FOR NO KEY UPDATE$/, first);
   }
   function backwards(text: string): Plant | undefined {
-    return /^SELECT "ScheduleDay".*FOR NO KEY UPDATE/.test(text)
-      ? { instead: text.replaceAll(' ASC', ' DESC') }
-      : undefined;
+    const first = 'SELECT schedule_id, day FROM schedule_day ORDER BY schedule_id DESC, day DESC FOR NO KEY UPDATE';
+    return before(text, /\bschedule_day d\b[^]*FOR NO KEY UPDATE OF d$/, first);
   }
 
   describe('lets any two operations meet', () => {

@@ -4,5 +4,5 @@ const rewrite = require('./rewrite.cjs');
 const CLAIMED = /(INSERT INTO claim \([^;]*?FROM day)(?=\s+\))/;
 
 rewrite((sql) =>
-  /INSERT INTO claim \(/.test(sql) ? rewrite.exchange(sql, CLAIMED, '$1 ON CONFLICT DO NOTHING') : sql,
+  /INSERT INTO claim \([^;]*FROM day\b/.test(sql) ? rewrite.exchange(sql, CLAIMED, '$1 ON CONFLICT DO NOTHING') : sql,
 );

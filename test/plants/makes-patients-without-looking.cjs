@@ -2,5 +2,7 @@
 const rewrite = require('./rewrite.cjs');
 
 rewrite((sql) =>
-  sql.startsWith('INSERT INTO patient AS stored') ? rewrite.exchange(sql, /\s+ON CONFLICT [^;]*$/, '') : sql,
+  sql.includes('INSERT INTO patient AS stored')
+    ? rewrite.exchange(sql, /\s+ON CONFLICT [^;]*?(?=\s+RETURNING)/, '')
+    : sql,
 );

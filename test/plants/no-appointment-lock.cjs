@@ -4,7 +4,7 @@
  */
 const rewrite = require('./rewrite.cjs');
 
-const LOCK = /^(SELECT [^;]* FROM "appointment" [^;]*) FOR NO KEY UPDATE( SKIP LOCKED)?$/;
+const LOCK = /^(\s*SELECT [^;]* FROM "?appointment"? [^;]*) FOR NO KEY UPDATE( SKIP LOCKED)?$/;
 const COMPARED = / AND a\.version = c\.version\b/;
 const NEXT = /\bversion = c\.version \+ 1\b/;
 

@@ -4,7 +4,7 @@
  */
 const rewrite = require('./rewrite.cjs');
 
-const LOCK_OF_DAYS = /^(SELECT [^;]* FROM "schedule_day" [^;]*) FOR NO KEY UPDATE$/;
+const LOCK_OF_DAYS = /^(SELECT [^;]* (?:FROM|JOIN) schedule_day d [^;]*) FOR NO KEY UPDATE OF d$/;
 const GUARDED = /UPDATE schedule_day\s+SET (taken = taken \+ [^;]*?)\s+WHERE ([^;]*?)\s+RETURNING schedule_id\s+\)/;
 
 rewrite((sql) => {

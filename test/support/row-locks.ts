@@ -155,10 +155,7 @@ export class LockRecorder {
     this.statements.after = async ({ client, text, result }) => {
       const nth = (times.get(text) ?? 0) + 1;
       times.set(text, nth);
-      if (text === 'START TRANSACTION') {
-        open.set(client, { held: new Map(), steps: [] });
-        return;
-      }
+      if (text.startsWith('START TRANSACTION')) open.set(client, { held: new Map(), steps: [] });
       const transaction = open.get(client);
       if (!transaction) return;
       if (text === 'COMMIT' || text === 'ROLLBACK') {

@@ -113,12 +113,12 @@ export async function until(what: string, condition: () => Promise<boolean> | bo
   }
 }
 
-/** What {@link pauseBefore} has stopped and nobody has resumed. */
+/** What {@link pauseBefore} and {@link pauseAfter} have stopped and nobody has resumed. */
 const standing = new Set<() => void>();
 
-/** A call of a method that stands still before it begins. */
+/** A call of a method that stands still. */
 export interface Pause {
-  /** Resolves when the method was called. */
+  /** Resolves when it does. */
   reached: Promise<void>;
   resume(): void;
 }
@@ -127,7 +127,12 @@ export interface Pause {
  * Stops the next call of a service's method until it is resumed: so a test can hold real code between two of its steps,
  * with whatever it has locked by then. Later calls are not affected.
  */
-export function pauseBefore<T extends object>(target: T, method: string): Pause {
+export const pauseBefore = <T extends object>(target: T, method: string): Pause => pause(target, method, 'before');
+
+/** The same, when the method has done its work and nobody knows of it yet. */
+export const pauseAfter = <T extends object>(target: T, method: string): Pause => pause(target, method, 'after');
+
+function pause<T extends object>(target: T, method: string, when: 'before' | 'after'): Pause {
   let arrive!: () => void;
   let resume!: () => void;
   const arrival = new Promise<void>((resolve) => (arrive = resolve));
@@ -142,9 +147,10 @@ export function pauseBefore<T extends object>(target: T, method: string): Pause 
   const original = methods[method]!;
   methods[method] = async (...values) => {
     methods[method] = original;
+    const done = when === 'after' ? await original.apply(target, values) : undefined;
     arrive();
     await turn;
-    return original.apply(target, values);
+    return when === 'after' ? done : original.apply(target, values);
   };
   let timer: NodeJS.Timeout;
   const tooLate = new Promise<never>((_, reject) => {

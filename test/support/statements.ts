@@ -34,9 +34,11 @@ export class Statements {
   private readonly original: Query = Reflect.get(Client.prototype, 'query');
   private stop?: { text: string; left: number; arrive(): void; turn: Promise<void> };
   private readonly standing = new Set<() => void>();
+  /** The last statement of each connection. */
+  private readonly last = new WeakMap<Client, Promise<unknown>>();
 
   private constructor() {
-    const run = this.run.bind(this);
+    const run = this.inTurn.bind(this);
     const { original } = this;
     Reflect.set(Client.prototype, 'query', function (this: Client, ...values: unknown[]) {
       const ours = Reflect.get(this, 'connectionParameters').application_name === 'holdfast';
@@ -75,6 +77,16 @@ export class Statements {
   close(): void {
     for (const resume of this.standing) resume();
     Reflect.set(Client.prototype, 'query', this.original);
+  }
+
+  /** One after the other on each connection, though the application does not wait: so what a statement has done can be told. */
+  private inTurn(client: Client, values: unknown[]): Promise<QueryResult> {
+    const answer = (this.last.get(client) ?? Promise.resolve()).then(() => this.run(client, values));
+    this.last.set(
+      client,
+      answer.catch(() => undefined),
+    );
+    return answer;
   }
 
   private async run(client: Client, [query, ...values]: unknown[]): Promise<QueryResult> {
