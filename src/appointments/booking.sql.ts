@@ -1,6 +1,5 @@
-import type { QueryConfig } from 'pg';
-import { GUARDED_CLAIM, type GuardedClaim, guardedClaimValues } from '../availability';
-import { type IdempotentRequest, KEY_IS_NEW, statement } from '../platform';
+import { GUARDED_CLAIM, type GuardedClaim, guardedClaimValues, KNOWN_LANE } from '../availability';
+import { type IdempotentRequest, KEY_IS_NEW, type Statement, statement } from '../platform';
 import type { Appointment } from './appointment.entities';
 import type { Term } from './transitions.rules';
 import type { NewSegment } from './visits.service';
@@ -75,11 +74,13 @@ const ALL_PARTS = `
   FROM booked, jsonb_to_recordset(:segments::jsonb) AS part (position smallint, name text, "scheduleId" uuid,
     "practitionerId" uuid, "roomId" uuid, "startsAt" timestamptz, "endsAt" timestamptz, "timeZone" text, "localStartsAt" timestamp)`;
 
-// Locked as the appointment's foreign key will: against being deleted in between.
-const guarded = (name: string, person: string) =>
+// Service, patient, day: each asks for the one before, and so their locks are taken in that order, as everywhere. The patient
+// is locked as the appointment's foreign key will: against being deleted in between.
+const guarded = (name: string, who: string) =>
   statement(
     name,
-    `WITH ${MOMENT}, person AS MATERIALIZED (SELECT id FROM patient WHERE ${person} AND deleted_at IS NULL FOR KEY SHARE),
+    `WITH ${MOMENT}, ${KNOWN_LANE}, person AS MATERIALIZED (
+       SELECT id FROM patient WHERE EXISTS (SELECT FROM known) AND ${who} AND deleted_at IS NULL FOR KEY SHARE),
      ${GUARDED_CLAIM(`EXISTS (SELECT FROM person) AND ${KEY_IS_NEW}`)}, ${record(ONE_PART)}`,
   );
 const GUARDED_BY_ID = guarded('guarded-booking-by-id', 'id = :patientId::uuid');
@@ -98,7 +99,7 @@ export function guardedBooking(
   booking: NewAppointment,
   person: Person,
   request?: IdempotentRequest,
-): QueryConfig {
+): Statement {
   const [{ timeZone, localStartsAt }] = booking.segments as [NewSegment];
   const values = {
     ...recordValues(booking),
@@ -120,7 +121,7 @@ const RECORD_BOOKING = statement(
 );
 
 /** Record alone, after the ledger has claimed the time in the same transaction, until an end counted from `at`. */
-export const recordBooking = (booking: NewAppointment, patientId: string, at: Date): QueryConfig =>
+export const recordBooking = (booking: NewAppointment, patientId: string, at: Date): Statement =>
   RECORD_BOOKING({ ...recordValues(booking), segments: JSON.stringify(booking.segments), patientId, at });
 
 const recordValues = ({ appointment, term, actor, channel, eventId }: NewAppointment) => ({

@@ -12,17 +12,11 @@ export interface GuardedClaim {
 }
 
 /**
- * The guarded form of a claim: CTEs to stand first in one statement with whatever else the claim brings about
- * (`SELECT ... FROM day` yields a row when the time was taken, none when it was not). The UPDATE is check and lock in one:
- * a competing transaction on the same day waits at it, and PostgreSQL evaluates the guards again on the row as it then is.
- * Its guards on the row state `decideClaim` in SQL, for a schedule of one place and a day on which nothing is published.
- * `known` holds what the caller knows of service, practitioner and schedule against their rows, so that it may have been
- * read long ago; it takes the lock on the service that the appointment's foreign key takes anyway: against its deletion in
- * between. Plain INSERTs, so that the exclusion constraint aborts everything should the day row ever be wrong.
- *
- * Before it must stand a CTE `moment (at, expires_at)`, and `guard` may name further conditions.
+ * A CTE that holds what a caller knows of service, practitioner and schedule against their rows, so that it may have been
+ * read long ago: one row when all is as it was known. Takes the lock on the service that the appointment's foreign key takes
+ * anyway: against its deletion in between.
  */
-export const GUARDED_CLAIM = (guard: string) => `
+export const KNOWN_LANE = `
   known AS MATERIALIZED (
     SELECT s.id FROM service s JOIN organization o ON o.id = s.organization_id, practitioner p JOIN schedule c ON c.id = p.schedule_id
     WHERE s.id = :serviceId::uuid AND s.version = :serviceVersion::integer AND s.deleted_at IS NULL
@@ -30,7 +24,20 @@ export const GUARDED_CLAIM = (guard: string) => `
       AND p.id = :practitionerId::uuid AND p.deleted_at IS NULL
       AND c.id = :scheduleId::uuid AND c.version = :scheduleVersion::integer
     FOR KEY SHARE OF s
-  ), day AS (
+  )`;
+
+/**
+ * The guarded form of a claim: CTEs to stand first in one statement with whatever else the claim brings about
+ * (`SELECT ... FROM day` yields a row when the time was taken, none when it was not). The UPDATE is check and lock in one:
+ * a competing transaction on the same day waits at it, and PostgreSQL evaluates the guards again on the row as it then is.
+ * Its guards on the row state `decideClaim` in SQL, for a schedule of one place and a day on which nothing is published.
+ * Plain INSERTs, so that the exclusion constraint aborts everything should the day row ever be wrong.
+ *
+ * Before it must stand a CTE `moment (at, expires_at)`. The UPDATE comes after whatever `guard` asks for, and does nothing
+ * without it.
+ */
+export const GUARDED_CLAIM = (guard: string) => `
+  day AS (
     UPDATE schedule_day
     SET taken = taken + tstzmultirange(tstzrange(:bufferedStart::timestamptz, :bufferedEnd::timestamptz)), version = version + 1
     WHERE schedule_id = :scheduleId::uuid AND day = :day::date
@@ -38,7 +45,7 @@ export const GUARDED_CLAIM = (guard: string) => `
       AND open @> tstzrange(:coreStart::timestamptz, :coreEnd::timestamptz)
       AND NOT taken && tstzrange(:bufferedStart::timestamptz, :bufferedEnd::timestamptz)
       AND places = 1 AND published = '[]'
-      AND EXISTS (SELECT FROM known) AND ${guard}
+      AND ${guard}
     RETURNING schedule_id
   ), claimed AS (
     INSERT INTO claim (organization_id, schedule_id, starts_at, ends_at, core_starts_at, core_ends_at, holder, expires_at)
@@ -47,7 +54,7 @@ export const GUARDED_CLAIM = (guard: string) => `
     FROM day, moment
   )`;
 
-/** The values of {@link GUARDED_CLAIM}'s parameters. */
+/** The values of the parameters of {@link KNOWN_LANE} and {@link GUARDED_CLAIM}. */
 export const guardedClaimValues = ({ organizationId, service, lane, day, span, holder }: GuardedClaim) => ({
   organizationId,
   serviceId: service.id,

@@ -41,5 +41,5 @@ export { PlatformModule } from './platform.module';
 export { bodyOf, ProblemFilter } from './problem.filter';
 export { Reply, ReplyAdapter } from './reply';
 export { migrate, type MigrationState, migrationStatus, openDatabase } from './schema';
-export { statement } from './statement';
+export { type Statement, statement } from './statement';
 export { IdPipe, refuseOtherThanObject, refuseUnfit, RequestPipe } from './validation';

@@ -1,11 +1,14 @@
 import type { QueryConfig } from 'pg';
 
+/** A statement with its values, as it is sent. */
+export type Statement = QueryConfig;
+
 /**
  * A prepared statement whose parameters have names, `:name` in its text: gives what to send for given values. The server
  * plans it once a connection, which is why statements of the hot paths are made of this.
  * @throws Error for a value that is missing; null is a value
  */
-export function statement(name: string, text: string): (values: Readonly<Record<string, unknown>>) => QueryConfig {
+export function statement(name: string, text: string): (values: Readonly<Record<string, unknown>>) => Statement {
   const names: string[] = [];
   const numbered = text.replaceAll(/(?<!:):([a-z]\w*)/gi, (_, parameter: string) => {
     if (!names.includes(parameter)) names.push(parameter);
