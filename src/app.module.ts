@@ -5,14 +5,7 @@ import { AuthModule } from './auth';
 import { AvailabilityJobsModule, AvailabilityModule } from './availability';
 import { ClinicModule } from './clinic';
 import { OperationsModule } from './operations';
-import {
-  type Config,
-  JobsModule,
-  type Log,
-  PlatformModule,
-  ProblemFilter,
-  RequestPipe,
-} from './platform';
+import { type Config, JobsModule, type Log, PlatformModule, ProblemFilter, RequestPipe } from './platform';
 
 /** The whole house. What each room is for stands in ARCHITECTURE.md. */
 @Module({})
