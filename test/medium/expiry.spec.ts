@@ -436,7 +436,7 @@ describe('expiry', () => {
       const day = newDay();
       await made({ who: 0, at: at(day, '15:00') });
       // The hold has the day and is about to commit; the booking has read that the time is free.
-      const store = pauseBefore(app.app.get(Idempotency, { strict: false }), 'store');
+      const store = pauseBefore(app.app.get(Idempotency, { strict: false }), 'keep');
       const holding = book({ who: 0, at: at(day, '10:15'), hold: true, key: 'a hold that is over soon' });
       await store.reached;
       const booking = book({ who: 0, at: at(day, '10:00') });

@@ -368,7 +368,7 @@ describe('the ledger', () => {
       const day = newDay();
       const first = await book({ who: 5, at: at(day, '10:00') });
       // The second booking holds the day and is about to commit.
-      const pause = pauseBefore(app.app.get(Idempotency, { strict: false }), 'store');
+      const pause = pauseBefore(app.app.get(Idempotency, { strict: false }), 'keep');
       const second = book({ who: 5, at: at(day, '10:30'), headers: { 'Idempotency-Key': uuidv7() } });
       await pause.reached;
       const cancelled = cancel(first.body.id);

@@ -290,8 +290,13 @@ describe('the plans of hot queries', () => {
   it.each<[string, RegExp[], () => Promise<unknown>]>([
     [
       'a booking: key, patient by phone, days, the guarded statement',
-      [/WITH\s+day AS \(\s*UPDATE schedule_day/, /FROM idempotency_key/, /FROM "?patient/, /FROM schedule_day/],
+      [/day AS \(\s*UPDATE schedule_day/, /FROM idempotency_key/, /FROM "?patient/, /FROM schedule_day/],
       () => status(201, book({ practitionerId: first(), startsAt: last(5), ...known }, 'a new key')),
+    ],
+    [
+      'a booking by what is known: one statement',
+      [/WITH\s+moment[^]*FROM patient WHERE[^]*phone = [^]*UPDATE schedule_day[^]*FROM idempotency_key/],
+      () => status(201, book({ practitionerId: first(), startsAt: last(6), ...known }, 'another key')),
     ],
     [
       'its repetition under the key',

@@ -112,7 +112,7 @@ describe('polling for changes', () => {
 
   /** A change that has its time, and has not committed: it stands still until it is resumed. */
   const stamped = async (change: (key: string) => Promise<Answer>) => {
-    const pause = pauseBefore(app.app.get(Idempotency, { strict: false }), 'store');
+    const pause = pauseBefore(app.app.get(Idempotency, { strict: false }), 'keep');
     const answer = change(`key ${keys++}`);
     await pause.reached;
     return {
@@ -347,7 +347,7 @@ describe('polling for changes', () => {
 
     it('goes on when the change is undone', async () => {
       const since = await clock();
-      const pause = pauseBefore(app.app.get(Idempotency, { strict: false }), 'store');
+      const pause = pauseBefore(app.app.get(Idempotency, { strict: false }), 'keep');
       const undone = book({}, `key ${keys++}`);
       await pause.reached;
       const polling = everything(since);

@@ -176,7 +176,7 @@ describe('a holder of the lock that stands still', () => {
   it('is told busy itself when it wakes up in the middle of a request, and has changed nothing', async () => {
     const day = workday(7);
     expect((await book(2, day, '14:30')).status).toBe(201);
-    const pause = pauseBefore(app.app.get(Idempotency, { strict: false }), 'store');
+    const pause = pauseBefore(app.app.get(Idempotency, { strict: false }), 'keep');
     const stopped = book(2, day, '10:00', { 'Idempotency-Key': 'stopped' });
     await pause.reached;
     // The process stands still between two statements; its time runs out on the server.

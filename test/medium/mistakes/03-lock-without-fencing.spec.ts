@@ -70,7 +70,7 @@ describe('mistake 3: a lock without fencing', () => {
   it('does not in Holdfast: two processes with connections of their own wait for one row, and one books', async () => {
     const second = await startApp({ databaseUrl: stand.app.databaseUrl });
     try {
-      const pause = pauseBefore(stand.app.app.get(Idempotency, { strict: false }), 'store');
+      const pause = pauseBefore(stand.app.app.get(Idempotency, { strict: false }), 'keep');
       const here = stand.book('10:00', { 'Idempotency-Key': 'here' });
       await pause.reached;
       const there = second.as(stand.clinic.apiKey)('POST', '/v1/appointments', {
@@ -92,7 +92,7 @@ describe('mistake 3: a lock without fencing', () => {
   });
 
   it('does not in Holdfast: who loses the lock loses the transaction, and writes nothing more', async () => {
-    const pause = pauseBefore(stand.app.app.get(Idempotency, { strict: false }), 'store');
+    const pause = pauseBefore(stand.app.app.get(Idempotency, { strict: false }), 'keep');
     const stopped = stand.book('13:00', { 'Idempotency-Key': 'stopped' });
     await pause.reached;
     const other = stand.book('13:00');

@@ -66,7 +66,7 @@ describe('mistake 12: an idempotency row committed apart from its effect', () =>
   it('does not in Holdfast: while the first runs the second is told so, and afterwards gets its answer', async () => {
     const time = `${DAY}T10:00:00Z`;
     const before = (await trace())[0]!;
-    const pause = pauseBefore(stand.app.app.get(Idempotency, { strict: false }), 'store');
+    const pause = pauseBefore(stand.app.app.get(Idempotency, { strict: false }), 'keep');
     const first = ask('one', time);
     await pause.reached;
     expect(await ask('one', time)).toMatchObject({ status: 409, body: { code: 'request_in_progress' } });
@@ -83,7 +83,7 @@ describe('mistake 12: an idempotency row committed apart from its effect', () =>
   it('does not in Holdfast: a crash before the key is stored leaves neither key nor effect, and the key is free', async () => {
     const time = `${DAY}T12:00:00Z`;
     const before = (await trace())[0]!;
-    const pause = pauseBefore(stand.app.app.get(Idempotency, { strict: false }), 'store');
+    const pause = pauseBefore(stand.app.app.get(Idempotency, { strict: false }), 'keep');
     const first = ask('two', time);
     await pause.reached;
     const [crashed] = await stand.stage.look<{ pid: number }>(

@@ -82,7 +82,7 @@ describe('mistake 14: the existing booking is returned', () => {
   };
 
   it('does not in Holdfast: who waited and lost is told that, and nothing of the other one', async () => {
-    const pause = pauseBefore(stand.app.app.get(Idempotency, { strict: false }), 'store');
+    const pause = pauseBefore(stand.app.app.get(Idempotency, { strict: false }), 'keep');
     const first = ask(stand.clinic.call, '10:00', ADA, 'booking-1');
     await pause.reached;
     // The same key, the same time, by another caller: neither "in progress" nor the answer to come is his.
