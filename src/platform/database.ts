@@ -1,10 +1,11 @@
 import { Injectable, type OnApplicationBootstrap } from '@nestjs/common';
 import { InjectDataSource } from '@nestjs/typeorm';
-import type { Pool, PoolClient, QueryConfig, QueryResult } from 'pg';
+import type { Pool, QueryConfig, QueryResult } from 'pg';
 import { DataSource, type EntityManager, QueryFailedError, type QueryRunner } from 'typeorm';
 import { ConstraintViolation, Problem, SchemaError, TryAgain } from './errors';
 import { Log } from './logging';
 import { Metrics } from './metrics';
+import { BEHIND_A_FAILURE, type PipelinedClient } from './pipelined-client';
 
 /** Limits of one transaction, in milliseconds. Locks wait 2 s, a whole request at most 8 s over three further tries. */
 export const LIMITS = {
@@ -230,7 +231,8 @@ export class Database implements OnApplicationBootstrap {
     const roles = await this.findRoles();
     const runner = this.dataSource.createQueryRunner();
     try {
-      const connection = (await runner.connect()) as PoolClient;
+      const connection = (await runner.connect()) as PipelinedClient;
+      connection.failure = undefined;
       const started = performance.now();
       const locks = kind === 'write' ? locksOf(organizationId!, attempt, key) : '';
       const opened = connection.query(this.opening(kind, roles, organizationId) + locks);
@@ -250,15 +252,12 @@ export class Database implements OnApplicationBootstrap {
         await this.commit(connection, this.closing.get(runner.manager) ?? []);
         return result;
       } catch (error) {
-        const first = await opened.then(
-          () => error,
-          (failed: unknown) => failed,
-        );
         refuseMore(runner);
         // Statements that were sent beside the one that failed are on their way through TypeORM: none may come after ROLLBACK.
         await new Promise(setImmediate);
         if (!runner.isReleased) await this.rollback(connection);
-        throw first;
+        // Which of several that were sent together is told of first is chance; which of them failed is not.
+        throw sqlState(error) === BEHIND_A_FAILURE ? (connection.failure ?? error) : error;
       }
     } finally {
       (runner as { isTransactionActive: boolean }).isTransactionActive = false;
@@ -267,7 +266,7 @@ export class Database implements OnApplicationBootstrap {
   }
 
   /** Sends COMMIT, and with it what was kept for the end: should some of that fail, the server answers COMMIT by rolling back. */
-  private async commit(connection: PoolClient, closing: readonly QueryConfig[]): Promise<void> {
+  private async commit(connection: PipelinedClient, closing: readonly QueryConfig[]): Promise<void> {
     const sent = closing.map((statement) => connection.query(statement));
     const answers = await Promise.allSettled([...sent, connection.query('COMMIT')]);
     const failed = answers.find((each) => each.status === 'rejected');
@@ -290,7 +289,7 @@ export class Database implements OnApplicationBootstrap {
     );
   }
 
-  private async rollback(connection: PoolClient): Promise<void> {
+  private async rollback(connection: PipelinedClient): Promise<void> {
     await connection.query('ROLLBACK').catch((failed: unknown) => {
       // The connection is gone, and the transaction with it.
       this.log.debugEvent('rollback_failed', { message: String(failed) });

@@ -441,7 +441,7 @@ describe('expiry', () => {
       await store.reached;
       const booking = book({ who: 0, at: at(day, '10:00') });
       await stage.waiting(1);
-      const lookAgain = pauseBefore(app.app.get(ScheduleDayRepository, { strict: false }), 'read');
+      const lookAgain = pauseBefore(app.app.get(ScheduleDayRepository, { strict: false }), 'readAt');
       store.resume();
       const hold = (await holding).body.id;
       await lookAgain.reached;
