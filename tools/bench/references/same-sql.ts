@@ -27,7 +27,7 @@ const pool = new Pool({
   max: 20,
   Client: PipelinedClient,
   pipeline: true,
-} as never);
+});
 
 /** With the mark by which pollers see that a transaction may change something, and the lock on the key. */
 const opening = (key: string) =>
