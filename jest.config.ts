@@ -4,9 +4,9 @@ import type { Config } from 'jest';
 const { HOLDFAST_PROPERTY_RUNS: runs, HOLDFAST_PROPERTY_SEED: seed } = process.env;
 const PROPERTIES = { ...(runs && { runs: Number(runs) }), ...(seed && { seed: Number(seed) }) };
 
-const project = (displayName: string, folder: string, needsDatabase: boolean) => ({
+const project = (displayName: string, folders: string[], needsDatabase: boolean) => ({
   displayName,
-  roots: [`<rootDir>/${folder}`],
+  roots: folders.map((folder) => `<rootDir>/${folder}`),
   testEnvironment: 'node',
   globals: { PROPERTIES },
   testRegex: '\\.spec\\.ts$',
@@ -40,10 +40,10 @@ const config: Config = {
   maxWorkers: 2,
   testSequencer: '<rootDir>/test/support/longest-first.cjs',
   projects: [
-    project('small', 'src', false),
-    project('medium', 'test/medium', true),
-    project('e2e', 'test/e2e', true),
-    project('architecture', 'test/architecture', false),
+    project('small', ['src', 'tools'], false),
+    project('medium', ['test/medium'], true),
+    project('e2e', ['test/e2e'], true),
+    project('architecture', ['test/architecture'], false),
   ],
 };
 

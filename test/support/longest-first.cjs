@@ -6,6 +6,7 @@ const { statSync } = require('node:fs');
 
 const LONG = [
   'e2e/prove-plants.spec.ts',
+  'e2e/bench.spec.ts',
   'e2e/prove-imitation.spec.ts',
   'e2e/prove.spec.ts',
   'medium/lock-order.spec.ts',

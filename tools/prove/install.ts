@@ -82,17 +82,8 @@ export async function startFresh(planting: Planting, signal: AbortSignal): Promi
   try {
     database = await OwnDatabase.beside(process.env['DATABASE_URL'], process.env['MIGRATION_DATABASE_URL']);
     const environment = {
-      // A process of its own choice: what the shell says about the usual one does not count here.
-      ...process.env,
-      DATA_DIR: dataDir,
-      HOST: '127.0.0.1',
-      PORT: '0',
-      PUBLIC_URL: '',
-      HOLDFAST_ROLE: 'all',
+      ...surroundings(dataDir),
       HOLDFAST_DEMO: 'true',
-      LOG_LEVEL: process.env['LOG_LEVEL'] ?? 'warn',
-      // One API key sends as much as hundreds of callers; and the ledger must hold without these in front of it.
-      RATE_LIMITS: 'off',
       ...(database ? { ...database.environment, SECRET_KEY: randomBytes(32).toString('hex') } : { DATABASE_URL: '' }),
     };
     for (let count = 1; count <= (planting.processes ?? 2) && !signal.aborted; count++) {
@@ -119,8 +110,44 @@ export async function startFresh(planting: Planting, signal: AbortSignal): Promi
   }
 }
 
+/** What every process that is started here is told, whatever the shell says: a process of its own choice. */
+const surroundings = (dataDir: string): NodeJS.ProcessEnv => ({
+  ...process.env,
+  DATA_DIR: dataDir,
+  HOST: '127.0.0.1',
+  PORT: '0',
+  PUBLIC_URL: '',
+  HOLDFAST_ROLE: 'all',
+  LOG_LEVEL: process.env['LOG_LEVEL'] ?? 'warn',
+  // One API key sends as much as hundreds of callers; and the ledger must hold without these in front of it.
+  RATE_LIMITS: 'off',
+});
+
+/**
+ * Starts one process on a database that is ready, which it neither seeds nor removes.
+ * @param preload modules that it loads first
+ * @throws InstallError when it does not become ready
+ */
+export async function startOn(databaseUrl: string, dataDir: string, preload: string[]): Promise<AppProcess> {
+  const environment = {
+    ...surroundings(dataDir),
+    HOLDFAST_DEMO: 'false',
+    DATABASE_URL: databaseUrl,
+    MIGRATION_DATABASE_URL: '',
+    SECRET_KEY: randomBytes(32).toString('hex'),
+  };
+  const one = new AppProcess(environment, preload);
+  try {
+    await one.ready();
+  } catch (error) {
+    await one.stop();
+    throw error;
+  }
+  return one;
+}
+
 /** One process of the app, in a process group of its own: Ctrl-C in the terminal is for prove, which then stops it in order. */
-class AppProcess {
+export class AppProcess {
   url = '';
   private readonly child: ChildProcess;
   private readonly lines: string[] = [];
@@ -140,6 +167,10 @@ class AppProcess {
     const abandon = () => this.child.kill('SIGKILL');
     process.once('exit', abandon);
     void this.gone.then(() => process.removeListener('exit', abandon));
+  }
+
+  get pid(): number {
+    return this.child.pid!;
   }
 
   async ready(): Promise<void> {
@@ -172,7 +203,9 @@ class AppProcess {
     const timer = setTimeout(() => this.child.kill('SIGKILL'), GONE_WITHIN_MS);
     const how = await this.gone;
     clearTimeout(timer);
-    return how === 'exit code 0' ? [] : [`a process of the install ended with ${how} on SIGTERM`];
+    return how === 'exit code 0'
+      ? []
+      : [`a process of the install ended with ${how} on SIGTERM: ${this.lines.slice(-3).join(' ')}`];
   }
 }
 

@@ -1,0 +1,105 @@
+import { createHash } from 'node:crypto';
+import { Pool, type QueryConfig } from 'pg';
+import { uuidv7 } from 'uuidv7';
+import { guardedBooking } from '../../../src/appointments';
+import { PipelinedClient, statement } from '../../../src/platform';
+import { OPENING, serve, settings } from './serve';
+
+/**
+ * What a booking costs without a framework: the statements of `POST /v1/appointments` under an Idempotency-Key, in the same
+ * two round trips, sent by bare node:http and pg. It changes with the booking path: what Holdfast sends, this sends.
+ * Path `/book`, body {@link Booking}.
+ */
+interface Booking {
+  key: string;
+  serviceId: string;
+  practitionerId: string;
+  scheduleId: string;
+  day: string;
+  startsAt: string;
+  minutes: number;
+  phone: string;
+}
+
+const { organizationId, principalId } = settings;
+const pool = new Pool({
+  connectionString: settings.databaseUrl,
+  max: 20,
+  Client: PipelinedClient,
+  pipeline: true,
+});
+
+/** With the mark by which pollers see that a transaction may change something, and the lock on the key. */
+const opening = (key: string) =>
+  `START TRANSACTION; ${OPENING}, pg_advisory_xact_lock_shared(${0x63686e67}, hashtext('${organizationId}')),
+   set_config('holdfast.key_is_free', pg_try_advisory_xact_lock(hashtextextended('${organizationId}/${principalId}/${key}', 0))::text, true)`;
+
+const KEEP_REPLY = statement(
+  'keep-reply',
+  `INSERT INTO idempotency_key (organization_id, principal, key, fingerprint, status, body, location, etag)
+   VALUES (:organizationId, :principalId, :key, :fingerprint, :status, :body, :location, :etag)
+   ON CONFLICT (organization_id, principal, key) DO UPDATE
+     SET fingerprint = excluded.fingerprint, status = excluded.status, body = excluded.body,
+         location = excluded.location, etag = excluded.etag, created_at = now()`,
+);
+
+async function book(body: Booking): Promise<object | null> {
+  const { key } = body;
+  const fingerprint = createHash('sha256').update(JSON.stringify(body)).digest();
+  const { id, answer, query } = bookingOf(body, fingerprint);
+  const client = await pool.connect();
+  try {
+    const [, { rowCount }] = await Promise.all([client.query(opening(key)), client.query(query)]);
+    if (rowCount !== 1) {
+      await client.query('ROLLBACK');
+      return null;
+    }
+    const kept = KEEP_REPLY({
+      ...{ organizationId, principalId, key, fingerprint, status: 201 },
+      ...{ body: JSON.stringify(answer), location: `/v1/appointments/${id}`, etag: '"1"' },
+    });
+    await Promise.all([client.query(kept), client.query('COMMIT')]);
+    return answer;
+  } catch (error) {
+    await client.query('ROLLBACK');
+    throw error;
+  } finally {
+    client.release();
+  }
+}
+
+/** The data of bench has first versions of everything. */
+function bookingOf(body: Booking, fingerprint: Buffer): { id: string; answer: object; query: QueryConfig } {
+  const { serviceId, practitionerId, scheduleId, day, phone } = body;
+  const [id, startsAt] = [uuidv7(), new Date(body.startsAt)];
+  const endsAt = new Date(startsAt.getTime() + body.minutes * 60_000);
+  const core = { start: startsAt.getTime(), end: endsAt.getTime() };
+  const appointment = {
+    ...{ id, organizationId, serviceId, attendeeName: null, startsAt, endsAt, cancellation: null, mode: 'in_person' },
+    ...{ confirmationStatus: 'none', source: 'api', notes: null, metadata: {} },
+  };
+  const segment = {
+    ...{ appointmentId: id, position: 0, organizationId, name: null, scheduleId, practitionerId, roomId: null },
+    ...{ startsAt, endsAt, appointmentStartsAt: startsAt },
+    ...{ timeZone: 'UTC', localStartsAt: startsAt.toISOString().slice(0, -1) },
+  };
+  const query = guardedBooking(
+    {
+      organizationId,
+      service: { id: serviceId, version: 1, organizationVersion: 1 },
+      lane: { practitionerId, scheduleId, scheduleVersion: 1 },
+      ...{ day, span: { core, buffered: core }, holder: id },
+    },
+    {
+      appointment,
+      term: { status: 'confirmed', lasts: null, latest: null },
+      segments: [segment],
+      ...{ actor: principalId, channel: 'api', eventId: uuidv7() },
+    },
+    { phone, fills: { name: null, email: null, locale: null } },
+    { organizationId, principalId, idempotencyKey: body.key, fingerprint },
+  );
+  return { id, answer: { ...appointment, segments: [segment] }, query };
+}
+
+serve({ book });
