@@ -22,7 +22,14 @@ import { showAppointment } from './appointment.representation';
 import { PatientRulesService } from './patient-rules.service';
 import { type LostTime, RefusalsService } from './refusals.service';
 import { booked, standingOf, type Term } from './transitions.rules';
-import { guardedBooking, type NewAppointment, type Person, recordBooking, type Recorded } from './booking.sql';
+import {
+  type Guarded,
+  guardedBooking,
+  type NewAppointment,
+  type Person,
+  recordBooking,
+  type Recorded,
+} from './booking.sql';
 import {
   type Asked,
   decide,
@@ -163,9 +170,11 @@ export class BookingService {
     if (lane && guarded !== undefined) {
       const claim = { organizationId, service, lane, day: guarded, span: first[0]!.span, holder: id };
       const reply = await this.bookGuarded(tx, claim, draft(first), { patientId });
-      if (reply) return reply;
-      // Somebody was faster between the reading above and the lock: look again, and lock first this time.
+      if (reply instanceof Reply) return reply;
+      // Somebody was faster between the reading above and the lock.
       this.refusals.caught('slot_taken', call);
+      if (reply === 'taken') throw new Problem('slot_taken');
+      // Look again, and lock first this time.
       throw new TryAgain('the time was taken meanwhile');
     }
     const { capacity, asOf } = service;
@@ -222,18 +231,22 @@ export class BookingService {
     const parts = [{ name: null, lane, span, capacity: 1 }];
     const term = booked(service, request.hold ?? false, startsAt);
     const booking = this.draft(call, request, { id, service, parts, mode, term });
-    return this.bookGuarded(tx, { organizationId, service, lane, day: day!, span, holder: id }, booking, person, call);
+    const claim = { organizationId, service, lane, day: day!, span, holder: id };
+    const reply = await this.bookGuarded(tx, claim, booking, person, call);
+    if (reply === 'taken') throw new Problem('slot_taken');
+    return reply;
   }
 
-  /** The guarded form; undefined where something was not as it was known, the time least of all. */
+  /** The guarded form; `taken` where the time alone was in the way, undefined where anything else was not as it was known. */
   private async bookGuarded(
     tx: EntityManager,
     claim: GuardedClaim,
     booking: NewAppointment,
     person: Person,
     asking?: Call,
-  ): Promise<Reply | undefined> {
-    const [recorded] = await tx.query<Recorded[]>(guardedBooking(claim, booking, person, asking) as never);
+  ): Promise<Reply | 'taken' | undefined> {
+    const [recorded] = await tx.query<Guarded[]>(guardedBooking(claim, booking, person, asking) as never);
+    if (recorded?.createdAt === null) return 'taken';
     return recorded && this.answer(booking, recorded, 'guarded');
   }
 

@@ -1,4 +1,4 @@
-import { GUARDED_CLAIM, type GuardedClaim, guardedClaimValues, KNOWN_LANE } from '../availability';
+import { GUARDED_CLAIM, type GuardedClaim, guardedClaimValues, KNOWN_LANE, TIME_IS_TAKEN } from '../availability';
 import { type IdempotentRequest, KEY_IS_NEW, type Statement, statement } from '../platform';
 import type { Appointment } from './appointment.entities';
 import type { Term } from './transitions.rules';
@@ -74,6 +74,8 @@ const ALL_PARTS = `
   FROM booked, jsonb_to_recordset(:segments::jsonb) AS part (position smallint, name text, "scheduleId" uuid,
     "practitionerId" uuid, "roomId" uuid, "startsAt" timestamptz, "endsAt" timestamptz, "timeZone" text, "localStartsAt" timestamp)`;
 
+const GUARD = `EXISTS (SELECT FROM person) AND ${KEY_IS_NEW}`;
+
 // Service, patient, day: each asks for the one before, and so their locks are taken in that order, as everywhere. The patient
 // is locked as the appointment's foreign key will: against being deleted in between.
 const guarded = (name: string, who: string) =>
@@ -81,7 +83,8 @@ const guarded = (name: string, who: string) =>
     name,
     `WITH ${MOMENT}, ${KNOWN_LANE}, person AS MATERIALIZED (
        SELECT id FROM patient WHERE EXISTS (SELECT FROM known) AND ${who} AND deleted_at IS NULL FOR KEY SHARE),
-     ${GUARDED_CLAIM(`EXISTS (SELECT FROM person) AND ${KEY_IS_NEW}`)}, ${record(ONE_PART)}`,
+     ${GUARDED_CLAIM(GUARD)}, ${record(ONE_PART)}
+     UNION ALL SELECT NULL, NULL, NULL, NULL WHERE ${TIME_IS_TAKEN(GUARD)}`,
   );
 const GUARDED_BY_ID = guarded('guarded-booking-by-id', 'id = :patientId::uuid');
 const GUARDED_BY_PHONE = guarded(
@@ -89,6 +92,9 @@ const GUARDED_BY_PHONE = guarded(
   `phone = :phone::text AND (name IS NOT NULL OR :name::text IS NULL) AND (email IS NOT NULL OR :email::text IS NULL)
      AND (locale IS NOT NULL OR :locale::text IS NULL)`,
 );
+
+/** What comes back from {@link guardedBooking}: the booking, nothing but nulls where its time is taken, or no row. */
+export type Guarded = Recorded | { createdAt: null };
 
 /**
  * Claim and record in one statement: one round trip, one lock, everything or nothing.

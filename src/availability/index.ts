@@ -16,7 +16,7 @@ export {
 } from './ledger.repository';
 export { decideWindow, type Published, spanOf } from './ledger.rules';
 export { Ledger, type Reach } from './ledger.service';
-export { GUARDED_CLAIM, type GuardedClaim, guardedClaimValues, KNOWN_LANE } from './ledger.sql';
+export { GUARDED_CLAIM, type GuardedClaim, guardedClaimValues, KNOWN_LANE, TIME_IS_TAKEN } from './ledger.sql';
 export { ResourceLanesService } from './resource-lanes.service';
 export { planDays, ScheduleRepository, type ScheduleRules } from './schedule.repository';
 export { SchedulesService } from './schedules.service';

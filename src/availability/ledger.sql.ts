@@ -26,6 +26,11 @@ export const KNOWN_LANE = `
     FOR KEY SHARE OF s
   )`;
 
+const BUFFERED = 'tstzrange(:bufferedStart::timestamptz, :bufferedEnd::timestamptz)';
+
+const OPEN_DAY = `schedule_id = :scheduleId::uuid AND day = :day::date AND covers @> ${BUFFERED}
+      AND open @> tstzrange(:coreStart::timestamptz, :coreEnd::timestamptz) AND places = 1 AND published = '[]'`;
+
 /**
  * The guarded form of a claim: CTEs to stand first in one statement with whatever else the claim brings about
  * (`SELECT ... FROM day` yields a row when the time was taken, none when it was not). The UPDATE is check and lock in one:
@@ -39,13 +44,8 @@ export const KNOWN_LANE = `
 export const GUARDED_CLAIM = (guard: string) => `
   day AS (
     UPDATE schedule_day
-    SET taken = taken + tstzmultirange(tstzrange(:bufferedStart::timestamptz, :bufferedEnd::timestamptz)), version = version + 1
-    WHERE schedule_id = :scheduleId::uuid AND day = :day::date
-      AND covers @> tstzrange(:bufferedStart::timestamptz, :bufferedEnd::timestamptz)
-      AND open @> tstzrange(:coreStart::timestamptz, :coreEnd::timestamptz)
-      AND NOT taken && tstzrange(:bufferedStart::timestamptz, :bufferedEnd::timestamptz)
-      AND places = 1 AND published = '[]'
-      AND ${guard}
+    SET taken = taken + tstzmultirange(${BUFFERED}), version = version + 1
+    WHERE ${OPEN_DAY} AND NOT taken && ${BUFFERED} AND ${guard}
     RETURNING schedule_id
   ), claimed AS (
     INSERT INTO claim (organization_id, schedule_id, starts_at, ends_at, core_starts_at, core_ends_at, holder, expires_at)
@@ -53,6 +53,18 @@ export const GUARDED_CLAIM = (guard: string) => `
            :coreEnd::timestamptz, :id::uuid, moment.expires_at
     FROM day, moment
   )`;
+
+/**
+ * A condition for the same statement: that the claim was refused for the time alone, which is occupied by what has not ended.
+ * By the statement's own snapshot: where that is older than what the UPDATE has waited for, this is false.
+ */
+export const TIME_IS_TAKEN = (guard: string) => `
+  NOT EXISTS (SELECT FROM day) AND ${guard}
+  AND EXISTS (SELECT FROM schedule_day WHERE ${OPEN_DAY} AND taken && ${BUFFERED})
+  AND NOT EXISTS (
+    SELECT FROM claim
+    WHERE schedule_id = :scheduleId::uuid AND starts_at < :bufferedEnd::timestamptz AND ends_at > :bufferedStart::timestamptz
+      AND starts_at > :bufferedStart::timestamptz - interval '72 hours' AND expires_at <= clock_timestamp())`;
 
 /** The values of the parameters of {@link KNOWN_LANE} and {@link GUARDED_CLAIM}. */
 export const guardedClaimValues = ({ organizationId, service, lane, day, span, holder }: GuardedClaim) => ({
