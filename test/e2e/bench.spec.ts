@@ -38,9 +38,7 @@ describe('bench in its short form', () => {
       ['bookings', 3],
       ['actions', 4],
       ['one-slot', 3],
-      ['hot-day', 1],
       ['slots-one', 1],
-      ['slots-many', 1],
     ]);
     for (const { what, value, range } of report!.lines) {
       expect({ what, isMeasured: Number.isFinite(value) && range!.low <= value! && value! <= range!.high }).toEqual({

@@ -15,8 +15,12 @@ export interface Figure {
   about: string;
 }
 
-const atLeast = (value: number, aim?: number): Bound => ({ is: 'at least', value, aim });
-const atMost = (value: number, aim?: number): Bound => ({ is: 'at most', value, aim });
+const atLeast = (value: number, more: Pick<Bound, 'aim' | 'reached'> = {}): Bound => ({
+  is: 'at least',
+  value,
+  ...more,
+});
+const atMost = (value: number, more: Pick<Bound, 'aim' | 'reached'> = {}): Bound => ({ is: 'at most', value, ...more });
 export const bounds = { atLeast, atMost };
 
 /** A figure from rounds of measurement: a statistic of them, and its interval over them. */

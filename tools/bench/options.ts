@@ -17,7 +17,8 @@ only when the whole 95 % interval of a figure lies beyond it; exits with 1 when 
 
   --full           5,000,000 appointments instead of 500,000, and the rows that are shown for information alone
   --short          the form for continuous integration, two minutes at most: 20,000 appointments, the main rows, few pairs;
-                   a bound is missed only where a figure is no better than half of it
+                   ratios are judged alone, and missed only where one is no better than half of its bound or of
+                   what this release reaches
   --only A,B       these rows alone
   --json FILE      write everything that was measured there as well
   --help

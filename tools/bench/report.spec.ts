@@ -16,6 +16,7 @@ describe('a line of the table', () => {
     expect(lineOf('row', late, false, 1).verdict).toBe('missed');
     expect(lineOf('row', late, false, 0.4)).toMatchObject({ verdict: 'unclear', about: 'the machine was busy' });
     expect(lineOf('row', slow, false, 0.4).verdict).toBe('missed');
+    expect(lineOf('row', late, true, 1).verdict).toBe('shown');
   });
 
   it('is shown with everything that it was judged by', () => {

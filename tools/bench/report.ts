@@ -28,7 +28,8 @@ export interface Surroundings {
 
 /** @param free share of the processors that the run could have, at least */
 export function lineOf(row: string, figure: Figure, isShort: boolean, free: number): Line {
-  const bound = isShort ? half(figure.bound) : figure.bound;
+  // The short form is for machines that nobody knows: times and rates are shown there, and ratios judged.
+  const bound = !isShort ? figure.bound : TIMED.has(figure.unit) ? undefined : half(figure.bound);
   const verdict = judge(figure.range, bound);
   // Times and rates of a machine that is busy with something else convict nobody.
   if (verdict === 'missed' && TIMED.has(figure.unit) && free < ENOUGH)

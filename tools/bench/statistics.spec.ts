@@ -64,6 +64,7 @@ describe('the verdict', () => {
     expect(half(least)).toEqual({ is: 'at least', value: 0.325 });
     expect(half(most)).toEqual({ is: 'at most', value: 100 });
     expect(half(undefined)).toBeUndefined();
+    expect(half({ ...least, reached: 0.4 })).toEqual({ is: 'at least', value: 0.2 });
     expect(judge({ low: 0.3, high: 0.32 }, half(least))).toBe('missed');
     expect(judge({ low: 0.33, high: 0.4 }, half(least))).toBe('holds');
   });

@@ -6,6 +6,8 @@ export interface Bound {
   value: number;
   /** What is hoped for beyond it; shown, never judged. */
   aim?: number;
+  /** What this release reaches where it does not reach the bound: the short form, which looks for falls, judges by this. */
+  reached?: number;
 }
 
 /** The middle 95 % of what repeating the measurement would give. */
@@ -54,5 +56,8 @@ export function judge(range: Range, bound: Bound | undefined): Verdict {
 }
 
 /** Half as good: the only bound that few pairs on a strange machine can be held to. */
-export const half = (bound: Bound | undefined): Bound | undefined =>
-  bound && { is: bound.is, value: bound.is === 'at least' ? bound.value / 2 : bound.value * 2 };
+export function half(bound: Bound | undefined): Bound | undefined {
+  if (!bound) return undefined;
+  const { is, value, reached = value } = bound;
+  return { is, value: is === 'at least' ? reached / 2 : reached * 2 };
+}

@@ -82,7 +82,7 @@ export const slotsOfMany: Row = {
   name: 'slots-many',
   about:
     'the first 10 over 500 practitioners and 14 days; with hardly any time left; against the rules without day rows',
-  in: 'every form',
+  in: 'default',
   async measure(stage) {
     const place = await stage.main();
     const wire = await Wire.open(place.app.url);
