@@ -107,7 +107,7 @@ export class VisitsService {
       end: Math.max(...reaches.map((each) => each.during.end)),
     };
     const lanes = new Map(reaches.map(({ lane }) => [lane.scheduleId, lane]));
-    return this.slots.look(tx, service, [...lanes.values()], during, day);
+    return this.slots.look(tx, service, [...lanes.values()], during, { seen: day });
   }
 }
 

@@ -75,15 +75,38 @@ export function planDay(
  */
 export function localDays(timeZone: string, interval: Interval): string[] {
   const days: string[] = [];
-  let date = localDate(timeZone, interval.start);
-  for (let start = startOf(timeZone, date); start < interval.end;) {
-    const next = date.add({ days: 1 });
-    const end = startOf(timeZone, next);
+  // No zone is a whole day ahead of UTC, nor a whole day behind.
+  let day = Math.floor(interval.start / DAY) + 1;
+  while (startOfNth(timeZone, day) > interval.start) day--;
+  for (let start = startOfNth(timeZone, day); start < interval.end; day++) {
+    const end = startOfNth(timeZone, day + 1);
     // A zone that changes sides of the date line skips a day: it has no instant, so nothing can be on it.
-    if (start < end && interval.start < end) days.push(date.toString());
-    [date, start] = [next, end];
+    if (start < end) days.push(nameOf(day));
+    start = end;
   }
   return days;
+}
+
+const DAY = 86_400_000;
+
+const nameOf = (day: number): string => new Date(day * DAY).toISOString().replace(/T.*/, '');
+
+const starts = new Map<string, Map<number, number>>();
+
+/**
+ * The first instant of a local day, counted from the first of 1970. Kept, for one costs some 20 microseconds to find out and a
+ * search asks for the same ones again and again; they stay the same for as long as the process has its zone database.
+ */
+function startOfNth(timeZone: string, day: number): number {
+  const ofZone = starts.get(timeZone) ?? new Map<number, number>();
+  if (ofZone.size === 0) starts.set(timeZone, ofZone);
+  const known = ofZone.get(day);
+  if (known !== undefined) return known;
+  // Whoever asks for the days of other centuries gets no memory for it.
+  if (ofZone.size >= 4_000) ofZone.clear();
+  const start = startOfDay(timeZone, nameOf(day));
+  ofZone.set(day, start);
+  return start;
 }
 
 /** The first instant of a local day, in milliseconds since the epoch. */
@@ -97,9 +120,6 @@ export const localTime = (timeZone: string, instant: number): string =>
 /** The instant at which clocks show a local time in a zone, read as `planDay` reads hours. */
 export const instantAt = (timeZone: string, local: string): number =>
   Temporal.PlainDateTime.from(local).toZonedDateTime(timeZone, { disambiguation: 'compatible' }).epochMilliseconds;
-
-const localDate = (timeZone: string, instant: number): Temporal.PlainDate =>
-  Temporal.Instant.fromEpochMilliseconds(instant).toZonedDateTimeISO(timeZone).toPlainDate();
 
 const startOf = (timeZone: string, date: Temporal.PlainDate): number =>
   date.toZonedDateTime(timeZone).epochMilliseconds;

@@ -127,6 +127,23 @@ export class LanesRepository {
     return segments.map((segment, index) => (index === first ? { ...segment, lanes: [lane] } : segment));
   }
 
+  /** A service and its {@link segments}, in one round trip for most of them. */
+  async serviceWithSegments(
+    tx: EntityManager,
+    serviceId: string,
+    practitionerId?: string,
+  ): Promise<{ service: BookableService; segments: VisitSegment[] }> {
+    if (practitionerId !== undefined) {
+      const [service, lane] = await Promise.all([
+        this.service(tx, serviceId),
+        this.findLane(tx, serviceId, practitionerId),
+      ]);
+      return { service, segments: await this.segments(tx, service, practitionerId, lane) };
+    }
+    const [service, lanes] = await Promise.all([this.service(tx, serviceId), this.lanesOf(tx, serviceId)]);
+    return { service, segments: service.composite ? await this.segments(tx, service) : [only(service, lanes)] };
+  }
+
   /** The same; of a living practitioner, whether or not he offers the service by himself. */
   async findLane(tx: EntityManager, serviceId: string, practitionerId: string): Promise<NamedLane | undefined> {
     const [row] = await tx.query<NamedLaneRow[]>(NAMED_LANE as never, [serviceId, practitionerId]);
@@ -146,7 +163,7 @@ export class LanesRepository {
 
   private async allSegments(tx: EntityManager, service: BookableService): Promise<VisitSegment[]> {
     if (!service.composite) {
-      return [only(service, (await tx.query<LaneRow[]>(ALL_LANES as never, [service.id])).map(toLane))];
+      return [only(service, await this.lanesOf(tx, service.id))];
     }
     const rows = await tx.query<SegmentRow[]>(SEGMENTS as never, [service.id]);
     return [...Map.groupBy(rows, (row) => row.position).values()].map((lanes) => ({
@@ -158,6 +175,10 @@ export class LanesRepository {
       // A segment whose people have all left is there all the same, and nobody can serve it.
       lanes: lanes.filter((row) => row.schedule_id !== null).map(toLane),
     }));
+  }
+
+  private async lanesOf(tx: EntityManager, serviceId: string): Promise<ResourceLane[]> {
+    return (await tx.query<LaneRow[]>(ALL_LANES as never, [serviceId])).map(toLane);
   }
 
   /** The living owner of a schedule. */

@@ -1,4 +1,4 @@
-import { contains, coveredBy, type Interval, overlaps, overlapsAny, union } from '../platform';
+import { coversWhole, type Interval, meetsAny, overlaps, union } from '../platform';
 
 /** A schedule on which time could be claimed, with the zone it was seen in. */
 export interface Lane {
@@ -52,34 +52,55 @@ export type ClaimDecision =
 
 const ALONE: Manner = { mode: '', capacity: 1 };
 
+/** The days of one schedule as one stretch of time. */
+export interface Stretch {
+  covers: readonly Interval[];
+  open: readonly Interval[];
+  taken: readonly Interval[];
+  published: readonly Published[];
+}
+
+const stretches = new WeakMap<readonly DayState[], Stretch>();
+
+/**
+ * Puts days together; once for each list of them, for a search asks hundreds of times. A list must not change once it was asked
+ * about: whoever has locked and read days again makes a new one.
+ */
+export function stretchOf(days: readonly DayState[]): Stretch {
+  const known = stretches.get(days);
+  if (known) return known;
+  const stretch = {
+    covers: union(days.map((day) => day.covers)),
+    open: union(days.flatMap((day) => day.open)),
+    taken: union(days.flatMap((day) => day.taken)),
+    published: days.flatMap((day) => day.published ?? []),
+  };
+  stretches.set(days, stretch);
+  return stretch;
+}
+
 /**
  * Decides whether a span can be claimed, or a seat be had in the session that claims it already. The one rule of the
  * ledger: `GET /slots` offers by it, bookings are accepted by it, the guarded statement states it in SQL for days without
  * published slots. Pure; for a decision that counts, the days must be locked.
  */
 export function decideClaim(days: readonly DayState[], span: Span, manner: Manner = ALONE): ClaimDecision {
-  const covers = union(days.map((day) => day.covers));
-  if (!covers.some((each) => contains(each, span.buffered))) return { ok: false, reason: 'day_missing' };
-  if (!coveredBy(union(days.flatMap((day) => day.open)), span.core)) return { ok: false, reason: 'outside_hours' };
+  const { covers, open, taken } = stretchOf(days);
+  if (!coversWhole(covers, span.buffered)) return { ok: false, reason: 'day_missing' };
+  if (!coversWhole(open, span.core)) return { ok: false, reason: 'outside_hours' };
   const published = publishedFor(days, span.core);
   if (published.some((each) => each.mode !== null && each.mode !== manner.mode))
     return { ok: false, reason: 'other_mode' };
   const capacity = capacityOf(published, span.core, manner.capacity);
   const session = sessionWithSeats(days, span.core, capacity);
   if (session) return { ok: true, session, capacity };
-  if (
-    overlapsAny(
-      days.flatMap((day) => day.taken),
-      span.buffered,
-    )
-  )
-    return { ok: false, reason: 'taken' };
+  if (meetsAny(taken, span.buffered)) return { ok: false, reason: 'taken' };
   return { ok: true, capacity };
 }
 
 /** The published slots that a time lies in or reaches into. */
 export const publishedFor = (days: readonly DayState[], core: Interval): Published[] =>
-  days.flatMap((day) => day.published ?? []).filter((each) => overlaps(each, core));
+  stretchOf(days).published.filter((each) => overlaps(each, core));
 
 /** How many can share a time: what was published for it, if it starts where the published slot starts and ends within. */
 export const capacityOf = (published: readonly Published[], core: Interval, ofService: number): number =>

@@ -1,6 +1,6 @@
-import { type Interval, overlapsAny, union } from '../platform';
+import { coversWhole, type Interval, meetsAny, overlapsAny } from '../platform';
 import type { GridInterval } from './hours.rules';
-import { type DayState, spanOf, type Timing } from './ledger.rules';
+import { type DayState, spanOf, stretchOf, type Timing } from './ledger.rules';
 
 /** A day with what is needed to lay the grid over it. */
 export interface GridDay extends DayState {
@@ -22,12 +22,8 @@ export function freeStarts(
   accepts: (interval: GridInterval) => boolean = () => true,
   mode = '',
 ): number[] {
-  const covers = union(days.map((day) => day.covers));
-  const open = union(days.flatMap((day) => day.open));
-  const taken = union(days.flatMap((day) => day.taken));
-  const reserved = days
-    .flatMap((day) => day.published ?? [])
-    .filter((each) => each.mode !== null && each.mode !== mode);
+  const { covers, open, taken, published } = stretchOf(days);
+  const reserved = published.filter((each) => each.mode !== null && each.mode !== mode);
   const step = (timing.slotIntervalMinutes ?? timing.durationMinutes) * 60_000;
   const starts = new Set<number>();
   for (const day of days) {
@@ -37,27 +33,10 @@ export function freeStarts(
       const end = Math.min(interval.end, day.covers.end, window.end);
       for (let at = interval.start + Math.ceil((first - interval.start) / step) * step; at < end; at += step) {
         const { core, buffered } = spanOf(timing, at);
-        if (!holds(open, core) || !holds(covers, buffered) || touches(taken, buffered)) continue;
+        if (!coversWhole(open, core) || meetsAny(taken, buffered) || !coversWhole(covers, buffered)) continue;
         if (!overlapsAny(reserved, core)) starts.add(at);
       }
     }
   }
   return [...starts].sort((a, b) => a - b);
 }
-
-/** The last interval of a set that starts at or before an instant. */
-function at(set: readonly Interval[], instant: number): Interval | undefined {
-  let [low, high] = [0, set.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if ((set[middle] as Interval).start <= instant) low = middle + 1;
-    else high = middle;
-  }
-  return set[low - 1];
-}
-
-const holds = (set: readonly Interval[], inner: Interval): boolean =>
-  (at(set, inner.start)?.end ?? -Infinity) >= inner.end;
-
-const touches = (set: readonly Interval[], interval: Interval): boolean =>
-  (at(set, interval.end - 1)?.end ?? -Infinity) > interval.start;

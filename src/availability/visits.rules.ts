@@ -1,4 +1,4 @@
-import type { Interval } from '../platform';
+import { type Interval, meetsAny } from '../platform';
 import {
   type ClaimDecision,
   type DayState,
@@ -7,6 +7,7 @@ import {
   type Manner,
   type SeatedSession,
   type Span,
+  stretchOf,
 } from './ledger.rules';
 
 const MINUTE = 60_000;
@@ -293,9 +294,10 @@ export function planVisit(visit: Visit, startsAt: number, seen: Seen): VisitDeci
   };
 
   const clearAfter = (lane: ResourceLane, end: number): boolean =>
-    !(seen.get(lane.scheduleId) ?? []).some((day) =>
-      day.taken.some((each) => each.start < end + visit.bufferAfterMinutes * MINUTE && end < each.end),
-    );
+    !meetsAny(stretchOf(seen.get(lane.scheduleId) ?? []).taken, {
+      start: end,
+      end: end + visit.bufferAfterMinutes * MINUTE,
+    });
 
   /**
    * When a stage can begin: as early as may be, or where something ends that is in its way, or in the way of a later one
@@ -306,22 +308,16 @@ export function planVisit(visit: Visit, startsAt: number, seen: Seen): VisitDeci
     const edges = new Set([earliest]);
     let ahead = 0;
     for (const later of stages.slice(stage)) {
-      for (const edge of edgesOf(later)) edges.add(edge - ahead);
+      const within = { start: earliest + ahead, end: earliest + slack + ahead };
+      for (const { lanes } of later.segments)
+        for (const { scheduleId } of lanes) {
+          const own = seen.get(scheduleId) ?? [];
+          for (const edge of edgesWithin(own, within, visit.bufferBeforeMinutes * MINUTE)) edges.add(edge - ahead);
+        }
       ahead += lengthOfStage(later) + waitAfter(later);
     }
-    return [...edges].filter((edge) => edge >= earliest && edge <= earliest + slack).sort((a, b) => a - b);
+    return [...edges].sort((a, b) => a - b);
   }
-
-  /** Where something ends that can be in the way of a stage. */
-  const edgesOf = (stage: Stage): number[] =>
-    stage.segments
-      .flatMap((segment) => segment.lanes)
-      .flatMap(({ scheduleId }) => seen.get(scheduleId) ?? [])
-      .flatMap((day) => [
-        ...day.open.map((each) => each.start),
-        ...day.taken.flatMap((each) => [each.end, each.end + visit.bufferBeforeMinutes * MINUTE]),
-        ...(day.published ?? []).map((each) => each.end),
-      ]);
 
   /** Who can serve the segments of a stage together, one lane each: whoever served before him first. */
   function* choices(stage: Stage, start: number, { before, practitioner }: Sofar): Generator<ResourceLane[]> {
@@ -352,6 +348,42 @@ export function planVisit(visit: Visit, startsAt: number, seen: Seen): VisitDeci
   const rest = best({ stage: 0, earliest: startsAt, slack: 0, before: [], practitioner: undefined });
   if (rest) return decidePlacements(visit, rest.placements, seen);
   return refusalOf(visit, segmentReasons(visit, startsAt, seen));
+}
+
+/**
+ * Where, from the start of an interval to its very end, something ends on these days that can be in the way, or the buffer
+ * after it.
+ */
+function edgesWithin(days: readonly DayState[], within: Interval, buffer: number): number[] {
+  const { open, taken, published } = stretchOf(days);
+  const edges: number[] = [];
+  const add = (edge: number) => {
+    if (edge >= within.start && edge <= within.end) edges.push(edge);
+  };
+  for (let index = firstEndingAt(taken, within.start - buffer); index < taken.length; index++) {
+    const { end } = taken[index]!;
+    if (end > within.end) break;
+    add(end);
+    add(end + buffer);
+  }
+  for (let index = firstEndingAt(open, within.start); index < open.length; index++) {
+    const { start } = open[index]!;
+    if (start > within.end) break;
+    add(start);
+  }
+  for (const each of published) add(each.end);
+  return edges;
+}
+
+/** Where in a set in normal form the first interval is that ends at or after an instant. */
+function firstEndingAt(set: readonly Interval[], instant: number): number {
+  let [low, high] = [0, set.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (set[middle]!.end < instant) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 /** Why each segment by itself could not be had where it would begin without any waiting. */

@@ -42,4 +42,5 @@ export { bodyOf, ProblemFilter } from './problem.filter';
 export { Reply, ReplyAdapter } from './reply';
 export { migrate, type MigrationState, migrationStatus, openDatabase } from './schema';
 export { type Statement, statement } from './statement';
+export { Turns } from './turns';
 export { IdPipe, refuseOtherThanObject, refuseUnfit, RequestPipe } from './validation';

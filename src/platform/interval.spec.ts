@@ -3,8 +3,10 @@ import {
   clip,
   contains,
   coveredBy,
+  coversWhole,
   fromRanges,
   type Interval,
+  meetsAny,
   overlaps,
   overlapsAny,
   subtract,
@@ -86,21 +88,23 @@ describe('sets of intervals, against a bit for each minute', () => {
     );
   });
 
-  it('coveredBy says whether a set has every minute of an interval', () => {
+  it('coveredBy and coversWhole say whether a set has every minute of an interval', () => {
     fc.assert(
       fc.property(aSet, aLongInterval, (set, inner) => {
         const [has, wanted] = [bitsOf(set), bitsOf([inner])];
-        expect(coveredBy(set, inner)).toBe(wanted.every((bit, minute) => !bit || has[minute]));
+        const isCovered = wanted.every((bit, minute) => !bit || has[minute]);
+        expect([coveredBy(set, inner), coversWhole(set, inner)]).toEqual([isCovered, isCovered]);
       }),
       RUNS,
     );
   });
 
-  it('overlapsAny says whether a set has any minute of an interval', () => {
+  it('overlapsAny and meetsAny say whether a set has any minute of an interval', () => {
     fc.assert(
       fc.property(aSet, aLongInterval, (set, other) => {
         const [has, wanted] = [bitsOf(set), bitsOf([other])];
-        expect(overlapsAny(set, other)).toBe(wanted.some((bit, minute) => bit && has[minute]));
+        const meets = wanted.some((bit, minute) => bit && has[minute]);
+        expect([overlapsAny(set, other), meetsAny(set, other)]).toEqual([meets, meets]);
       }),
       RUNS,
     );

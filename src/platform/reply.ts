@@ -7,7 +7,7 @@ export class Reply<T = unknown> {
     readonly status: 200 | 201 | 202 | 204 | 304,
     readonly body: T,
     readonly headers: { location?: string; etag?: string } = {},
-    /** The stored answer, byte for byte, when an Idempotency-Key is replayed or was just stored. */
+    /** The body as text, byte for byte: what is or was stored for an Idempotency-Key, or was written already. */
     readonly stored?: { text: string; replayed: boolean },
   ) {}
 
