@@ -79,11 +79,13 @@ function findUnfit(value: unknown, depth: number, fields: boolean): FieldError |
   if (value === null || typeof value !== 'object') return undefined;
   if (depth >= 20) return { pointer: '', detail: 'is nested too deeply' };
   for (const name of Object.keys(value)) {
+    // A name that cannot be stored cannot be told either.
+    const unstorable = findUnstorable(name);
+    if (unstorable) return unstorable;
     const found =
-      findUnstorable(name) ??
-      (fields && name in Object.prototype
+      fields && name in Object.prototype
         ? { pointer: '', detail: 'is not a field of this request' }
-        : findUnfit((value as Record<string, unknown>)[name], depth + 1, fields && name !== 'metadata'));
+        : findUnfit((value as Record<string, unknown>)[name], depth + 1, fields && name !== 'metadata');
     if (found) return { pointer: `/${escaped(name)}${found.pointer}`, detail: found.detail };
   }
   return undefined;
