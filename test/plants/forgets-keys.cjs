@@ -1,7 +1,2 @@
 /** Preloaded into the app: no answer is stored under its Idempotency-Key. */
-require('./replace.cjs')(
-  'platform/idempotency.js',
-  'Idempotency',
-  'store',
-  () => async (tx, request, key, reply) => reply,
-);
+require('./replace.cjs')('platform/idempotency.js', 'Idempotency', 'keep', () => (tx, request, key, reply) => reply);

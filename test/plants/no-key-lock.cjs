@@ -1,2 +1,6 @@
 /** Preloaded into the app: requests under one Idempotency-Key run beside each other. */
-require('./replace.cjs')('platform/idempotency.js', 'Idempotency', 'lock', () => async () => undefined);
+const rewrite = require('./rewrite.cjs');
+
+const LOCK = /pg_(?:try_)?advisory_xact_lock\(hashtextextended\('[^']*', 0\)\)/;
+
+rewrite((sql) => (sql.includes('hashtextextended') ? rewrite.exchange(sql, LOCK, 'true') : sql));

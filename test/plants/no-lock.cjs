@@ -5,7 +5,8 @@
 const rewrite = require('./rewrite.cjs');
 
 const LOCK_OF_DAYS = /^(SELECT [^;]* (?:FROM|JOIN) schedule_day d [^;]*) FOR NO KEY UPDATE OF d$/;
-const GUARDED = /UPDATE schedule_day\s+SET (taken = taken \+ [^;]*?)\s+WHERE ([^;]*?)\s+RETURNING schedule_id\s+\)/;
+const GUARDED =
+  /UPDATE schedule_day\s+SET (taken = taken \+ [^;]*?)\s+WHERE (schedule_id = \$\d+::uuid AND day = \$\d+::date)( [^;]*?)\s+RETURNING schedule_id\s+\)/;
 
 rewrite((sql) => {
   if (LOCK_OF_DAYS.test(sql)) return sql.replace(LOCK_OF_DAYS, '$1');
@@ -13,7 +14,7 @@ rewrite((sql) => {
   return rewrite.exchange(
     sql,
     GUARDED,
-    `SELECT schedule_id FROM schedule_day WHERE $2
-     ), marked AS (UPDATE schedule_day SET $1 WHERE schedule_id = $$1::uuid AND day = $$2::date)`,
+    `SELECT schedule_id FROM schedule_day WHERE $2$3
+     ), marked AS (UPDATE schedule_day SET $1 WHERE $2 AND EXISTS (SELECT FROM day))`,
   );
 });
