@@ -176,11 +176,13 @@ describe('the plans of hot queries', () => {
        UNION ALL SELECT ${schedule}, 'schedule' FROM (SELECT $1::uuid AS o) AS one, generate_series(1, 3) AS n
        UNION ALL SELECT ${id('patient', 'o', 'i')}, 'patient' FROM (SELECT $1::uuid AS o) AS one, generate_series(7, 7) AS i
        UNION ALL (SELECT practitioner_id, 'his' FROM appointment_segment s JOIN appointment a ON a.id = s.appointment_id
-                  WHERE a.patient_id = (SELECT ${id('patient', 'o', 'i')} FROM (SELECT $1::uuid AS o, 7 AS i) AS one) LIMIT 1)`,
+                  WHERE a.patient_id = (SELECT ${id('patient', 'o', 'i')} FROM (SELECT $1::uuid AS o, 7 AS i) AS one) LIMIT 1)
+       UNION ALL (SELECT patient_id, 'expected' FROM appointment
+                  WHERE organization_id = $1 AND status = 'confirmed' AND starts_at > now() + interval '5 days' LIMIT 1)`,
       [organizations[0]],
     );
     ids = Object.fromEntries(
-      ['service', 'practitioner', 'schedule', 'patient', 'his'].map((kind) => [
+      ['service', 'practitioner', 'schedule', 'patient', 'his', 'expected'].map((kind) => [
         kind,
         rows.filter((row) => row.kind === kind).map((row) => row.id),
       ]),
@@ -385,7 +387,7 @@ describe('the plans of hot queries', () => {
       'deletions that look for what depends on them',
       [/"appointment"/, /"claim"/],
       async () => {
-        await status(409, clinic.call('DELETE', `/v1/patients/${ids.patient![0]}`));
+        await status(409, clinic.call('DELETE', `/v1/patients/${ids.expected![0]}`));
         await status(409, clinic.call('DELETE', `/v1/practitioners/${second()}`));
       },
     ],
