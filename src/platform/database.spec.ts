@@ -6,11 +6,12 @@ import { Metrics } from './metrics';
 type Point = 'START' | 'COMMIT' | 'last word';
 
 /** A connection that breaks as a socket does, at one point of a transaction: what was sent from there on gets no answer. */
-function breakingAt(point: Point, code: string): Database {
+function breakingAt(point: Point, code: string, sent: string[] = []): Database {
   let broken = false;
   const connection = {
     query: (statement: string | { text: string }) => {
       const text = typeof statement === 'string' ? statement : statement.text;
+      sent.push(text);
       broken ||= text.startsWith(point);
       return broken
         ? Promise.reject(Object.assign(new Error(`write ${code}`), { code }))
@@ -51,5 +52,16 @@ describe('a connection that breaks', () => {
       Promise.resolve(database.lastly(tx, { text: 'last word' })),
     );
     await expect(work).rejects.toMatchObject({ code: 'outcome_unknown', status: 503 });
+  });
+});
+
+describe('the opening of a transaction', () => {
+  it('holds nothing of a key but digits, for a server may take a backslash for an escape', async () => {
+    const sent: string[] = [];
+    const key = "x\\'; DROP TABLE claim; --";
+    const work = breakingAt('COMMIT', 'EPIPE', sent).transaction('organization', () => Promise.resolve(), key);
+    await expect(work).rejects.toMatchObject({ code: 'outcome_unknown' });
+    expect(sent[0]).toContain(Buffer.from(key).toString('hex'));
+    expect(sent.join()).not.toContain('DROP');
   });
 });

@@ -379,7 +379,9 @@ function locksOf(organizationId: string, attempt: number, key: string | undefine
   // Shared, and never asked for otherwise: nobody waits for it. It shows pollers that this transaction may change something.
   const mark = `, pg_advisory_xact_lock_shared(${CHANGING}, hashtext(${quote(organizationId)}))`;
   if (key === undefined) return mark;
-  const hash = `hashtextextended(${quote(key)}, 0)`;
+  // The key is a caller's text, and this is no place for parameters: it goes as digits, whatever the server takes for a quote.
+  const digits = Buffer.from(key).toString('hex');
+  const hash = `hashtextextended(convert_from(decode('${digits}', 'hex'), 'UTF8'), 0)`;
   if (attempt > 1) return `${mark}, pg_advisory_xact_lock(${hash}), set_config('holdfast.key_is_free', 'true', true)`;
   return `${mark}, set_config('holdfast.key_is_free', pg_try_advisory_xact_lock(${hash})::text, true)`;
 }

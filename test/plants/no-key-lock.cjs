@@ -1,6 +1,6 @@
 /** Preloaded into the app: requests under one Idempotency-Key run beside each other. */
 const rewrite = require('./rewrite.cjs');
 
-const LOCK = /pg_(?:try_)?advisory_xact_lock\(hashtextextended\('[^']*', 0\)\)/;
+const LOCK = /pg_(?:try_)?advisory_xact_lock\(hashtextextended\(convert_from\(decode\([^)]*\), 'UTF8'\), 0\)\)/;
 
 rewrite((sql) => (sql.includes('hashtextextended') ? rewrite.exchange(sql, LOCK, 'true') : sql));

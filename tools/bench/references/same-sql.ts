@@ -32,7 +32,9 @@ const pool = new Pool({
 /** With the mark by which pollers see that a transaction may change something, and the lock on the key. */
 const opening = (key: string) =>
   `START TRANSACTION; ${OPENING}, pg_advisory_xact_lock_shared(${0x63686e67}, hashtext('${organizationId}')),
-   set_config('holdfast.key_is_free', pg_try_advisory_xact_lock(hashtextextended('${organizationId}/${principalId}/${key}', 0))::text, true)`;
+   set_config('holdfast.key_is_free', pg_try_advisory_xact_lock(hashtextextended(convert_from(decode('${hex(key)}', 'hex'), 'UTF8'), 0))::text, true)`;
+
+const hex = (key: string) => Buffer.from(`${organizationId}/${principalId}/${key}`).toString('hex');
 
 const KEEP_REPLY = statement(
   'keep-reply',
