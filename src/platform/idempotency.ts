@@ -134,8 +134,8 @@ const FIND_REPLY = statement(
   `SELECT current_setting('holdfast.key_is_free', true) = 'true' AS free, fingerprint, status, body, location, etag
    FROM (SELECT) AS always LEFT JOIN idempotency_key ON ${STORED}`,
 );
-// The conflict can only be a row too old to be replayed: it gives way.
-const KEEP_REPLY = statement(
+/** Stores an answer under its key. The conflict can only be a row too old to be replayed: it gives way. */
+export const KEEP_REPLY = statement(
   'keep-reply',
   `INSERT INTO idempotency_key (organization_id, principal, key, fingerprint, status, body, location, etag)
    VALUES (:organizationId, :principalId, :key, :fingerprint, :status, :body, :location, :etag)

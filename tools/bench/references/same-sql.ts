@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { Pool, type QueryConfig } from 'pg';
 import { uuidv7 } from 'uuidv7';
 import { guardedBooking } from '../../../src/appointments';
-import { PipelinedClient, statement } from '../../../src/platform';
+import { KEEP_REPLY, PipelinedClient } from '../../../src/platform';
 import { OPENING, serve, settings } from './serve';
 
 /**
@@ -35,15 +35,6 @@ const opening = (key: string) =>
    set_config('holdfast.key_is_free', pg_try_advisory_xact_lock(hashtextextended(convert_from(decode('${hex(key)}', 'hex'), 'UTF8'), 0))::text, true)`;
 
 const hex = (key: string) => Buffer.from(`${organizationId}/${principalId}/${key}`).toString('hex');
-
-const KEEP_REPLY = statement(
-  'keep-reply',
-  `INSERT INTO idempotency_key (organization_id, principal, key, fingerprint, status, body, location, etag)
-   VALUES (:organizationId, :principalId, :key, :fingerprint, :status, :body, :location, :etag)
-   ON CONFLICT (organization_id, principal, key) DO UPDATE
-     SET fingerprint = excluded.fingerprint, status = excluded.status, body = excluded.body,
-         location = excluded.location, etag = excluded.etag, created_at = now()`,
-);
 
 async function book(body: Booking): Promise<object | null> {
   const { key } = body;
