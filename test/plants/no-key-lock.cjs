@@ -3,4 +3,6 @@ const rewrite = require('./rewrite.cjs');
 
 const LOCK = /pg_(?:try_)?advisory_xact_lock\(hashtextextended\(convert_from\(decode\([^)]*\), 'UTF8'\), 0\)\)/;
 
-rewrite((sql) => (sql.includes('hashtextextended') ? rewrite.exchange(sql, LOCK, 'true') : sql));
+rewrite((sql) =>
+  sql.includes('holdfast.key_is_free') && sql.startsWith('START') ? rewrite.exchange(sql, LOCK, 'true') : sql,
+);
