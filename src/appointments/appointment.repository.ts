@@ -33,6 +33,9 @@ export interface AppointmentFilter {
   take: number;
 }
 
+/** What an appointment is about. */
+export type Subject = Pick<Appointment, 'serviceId' | 'patientId'>;
+
 /** Appointments and what belongs to them. Locks: the appointment's row, which stands before schedules in the global order. */
 @Injectable()
 export class AppointmentRepository {
@@ -54,8 +57,8 @@ export class AppointmentRepository {
   }
 
   /** What an appointment is about, which no change changes. */
-  async subjectOf(tx: EntityManager, id: string): Promise<Pick<Appointment, 'serviceId' | 'patientId'>> {
-    const [subject] = await tx.query<Array<Pick<Appointment, 'serviceId' | 'patientId'>>>(READ_SUBJECT as never, [id]);
+  async subjectOf(tx: EntityManager, id: string): Promise<Subject> {
+    const [subject] = await tx.query<Subject[]>(READ_SUBJECT as never, [id]);
     if (!subject) throw Problem.notFound('appointment');
     return subject;
   }

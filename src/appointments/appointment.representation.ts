@@ -3,6 +3,9 @@ import type { AppointmentHistory } from './appointment.entities';
 import type { FullAppointment } from './appointment.repository';
 import { statusAt, wasRequested } from './transitions.rules';
 
+/** Where appointments are found. */
+export const APPOINTMENTS = '/v1/appointments';
+
 /** When an appointment was last changed, by somebody or by time alone. */
 export const changedAt = (appointment: FullAppointment): Date =>
   statusAt(appointment, appointment.asOf) === appointment.status ? appointment.updatedAt : appointment.expiresAt!;

@@ -6,7 +6,6 @@ import {
   type BookableService,
   DayGate,
   decideWindow,
-  type GuardedClaim,
   KnownLanes,
   LanesRepository,
   Ledger,
@@ -18,18 +17,11 @@ import {
 } from '../availability';
 import { CALLER, type PatientFields, PatientsService } from '../clinic';
 import { Clock, Idempotency, Log, Metrics, parseInstant, Problem, Reply, TryAgain } from '../platform';
-import { showAppointment } from './appointment.representation';
+import { APPOINTMENTS } from './appointment.representation';
 import { PatientRulesService } from './patient-rules.service';
 import { type LostTime, RefusalsService } from './refusals.service';
 import { booked, standingOf, type Term } from './transitions.rules';
-import {
-  type Guarded,
-  guardedBooking,
-  type NewAppointment,
-  type Person,
-  recordBooking,
-  type Recorded,
-} from './booking.sql';
+import { type Guarded, guardedBooking, type NewAppointment, type Person, recordBooking } from './booking.sql';
 import {
   type Asked,
   decide,
@@ -99,13 +91,12 @@ export class BookingService {
       phone: request.patient?.phone,
     };
     try {
-      const reply = await this.gate.pass(crowd, () =>
-        this.idempotency.transaction(
-          call,
-          (tx, attempt) => this.tryToBook(tx, call, request, lost, attempt),
+      const reply = await this.gate.pass(
+        crowd,
+        async () =>
           // With what was read before, one statement does it all; mostly there is nothing to look at first.
-          (tx) => this.bookKnown(tx, call, request, startsAt),
-        ),
+          (await this.bookKnown(call, request, startsAt)) ??
+          this.idempotency.transaction(call, (tx, attempt) => this.tryToBook(tx, call, request, lost, attempt)),
       );
       if (!reply.stored?.replayed) this.metrics.bookings.inc({ outcome: 'booked' });
       return reply;
@@ -166,14 +157,15 @@ export class BookingService {
     const draft = (parts: readonly Part[]) =>
       this.draft(call, request, { id, service, parts, mode: asked.visit.mode, term });
     // The guarded form serves one schedule and one day that has its row; the first try of a crowd, mostly the last one too.
-    const guarded = attempt === 1 && lane ? guardedDay(wanted, first, seen) : undefined;
-    if (lane && guarded !== undefined) {
-      const claim = { organizationId, service, lane, day: guarded, span: first[0]!.span, holder: id };
-      const reply = await this.bookGuarded(tx, claim, draft(first), { patientId });
-      if (reply instanceof Reply) return reply;
+    const guardedOn = attempt === 1 && lane ? guardedDay(wanted, first, seen) : undefined;
+    if (lane && guardedOn !== undefined) {
+      const claim = { organizationId, service, lane, day: guardedOn, span: first[0]!.span, holder: id };
+      const booking = draft(first);
+      const [guarded] = await tx.query<Guarded[]>(guardedBooking(claim, booking, { patientId }) as never);
+      if (guarded?.reply) return this.answer(booking, guarded.reply, 'guarded');
       // Somebody was faster between the reading above and the lock.
       this.refusals.caught('slot_taken', call);
-      if (reply === 'taken') throw new Problem('slot_taken');
+      if (guarded) throw new Problem('slot_taken');
       // Look again, and lock first this time.
       throw new TryAgain('the time was taken meanwhile');
     }
@@ -192,20 +184,16 @@ export class BookingService {
     const held = term.status === 'held';
     if (time.end > during.end) await this.rules.check(tx, service, { patientId, during: time, held });
     const booking = draft(claimed.parts);
-    const [recorded] = await tx.query<[Recorded]>(recordBooking(booking, patientId, new Date(asOf)) as never);
-    return this.answer(booking, recorded, 'locking');
+    const [{ reply }] = await tx.query<[{ reply: string }]>(recordBooking(booking, patientId, new Date(asOf)) as never);
+    return this.answer(booking, reply, 'locking');
   }
 
   /**
-   * Books a single segment by what is known of its service and practitioner, without reading anything first. The statement
-   * holds that against the rows; where it does nothing the reason is for the usual way to find out.
+   * Books a single segment by what is known of its service and practitioner, without reading anything first: one statement, one
+   * round trip. The statement holds what is known against the rows; where it does nothing the reason is for the usual way to
+   * find out.
    */
-  private async bookKnown(
-    tx: EntityManager,
-    call: Call,
-    request: BookingRequest,
-    startsAt: number,
-  ): Promise<Reply | undefined> {
+  private async bookKnown(call: Call, request: BookingRequest, startsAt: number): Promise<Reply | undefined> {
     const named = soleNamed(request);
     const known = named && this.known.find(call.organizationId, request.serviceId, named);
     if (!known) return undefined;
@@ -232,22 +220,9 @@ export class BookingService {
     const term = booked(service, request.hold ?? false, startsAt);
     const booking = this.draft(call, request, { id, service, parts, mode, term });
     const claim = { organizationId, service, lane, day: day!, span, holder: id };
-    const reply = await this.bookGuarded(tx, claim, booking, person, call);
-    if (reply === 'taken') throw new Problem('slot_taken');
-    return reply;
-  }
-
-  /** The guarded form; `taken` where the time alone was in the way, undefined where anything else was not as it was known. */
-  private async bookGuarded(
-    tx: EntityManager,
-    claim: GuardedClaim,
-    booking: NewAppointment,
-    person: Person,
-    asking?: Call,
-  ): Promise<Reply | 'taken' | undefined> {
-    const [recorded] = await tx.query<Guarded[]>(guardedBooking(claim, booking, person, asking) as never);
-    if (recorded?.createdAt === null) return 'taken';
-    return recorded && this.answer(booking, recorded, 'guarded');
+    const [guarded] = await this.idempotency.single<Guarded>(call, guardedBooking(claim, booking, person, call));
+    if (guarded?.reply === null) throw new Problem('slot_taken');
+    return guarded && this.answer(booking, guarded.reply, 'guarded');
   }
 
   /**
@@ -305,15 +280,10 @@ export class BookingService {
     return { appointment, term, segments, actor: call.principalId, channel: call.channel, eventId: uuidv7() };
   }
 
-  private answer(
-    { appointment, term, segments }: NewAppointment,
-    recorded: Recorded,
-    form: 'guarded' | 'locking',
-  ): Reply {
-    this.log.debugEvent('appointment_booked', { appointmentId: appointment.id, form });
-    const { createdAt } = recorded;
-    const now = { ...recorded, status: term.status, version: 1, updatedAt: createdAt, asOf: createdAt.getTime() };
-    return Reply.created('/v1/appointments', showAppointment({ ...appointment, ...now, segments }), now.version);
+  private answer({ appointment }: NewAppointment, text: string, form: 'guarded' | 'locking'): Reply {
+    const { id } = appointment;
+    this.log.debugEvent('appointment_booked', { appointmentId: id, form });
+    return Reply.createdAs(`${APPOINTMENTS}/${id}`, text);
   }
 }
 

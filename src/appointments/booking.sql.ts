@@ -1,25 +1,21 @@
 import { GUARDED_CLAIM, type GuardedClaim, guardedClaimValues, KNOWN_LANE, TIME_IS_TAKEN } from '../availability';
-import { type IdempotentRequest, KEY_IS_NEW, type Statement, statement } from '../platform';
+import { asking, type IdempotentRequest, KEEP_ANSWER, KEY_IS_NEW, type Statement, statement } from '../platform';
 import type { Appointment } from './appointment.entities';
+import { APPOINTMENTS, showAppointment } from './appointment.representation';
 import type { Term } from './transitions.rules';
 import type { NewSegment } from './visits.service';
 
-/** A booking as it is about to be recorded: without what only the database tells, see {@link Recorded}. */
+/** A booking as it is about to be recorded: without what only the database tells. */
 export interface NewAppointment {
-  appointment: Omit<Appointment, keyof Recorded | 'status' | 'version' | 'updatedAt'>;
+  appointment: Omit<
+    Appointment,
+    'patientId' | 'createdAt' | 'updatedAt' | 'expiresAt' | 'pendingUntil' | 'status' | 'version'
+  >;
   term: Term;
   segments: NewSegment[];
   actor: string;
   channel: string;
   eventId: string;
-}
-
-/** What the database made of a booking. */
-export interface Recorded {
-  patientId: string;
-  createdAt: Date;
-  expiresAt: Date | null;
-  pendingUntil: Date | null;
 }
 
 /** For whom a booking is: a patient who is there, or whoever has this phone, unless something of him is still to be filled in. */
@@ -38,8 +34,23 @@ const MOMENT = `
                  :lasts::double precision * interval '1 millisecond' AS lasts) clock)`;
 
 /**
+ * What stands in an answer for what only the database tells, until it is filled in there. No caller can have written any of it
+ * into a request, for the appointment's id is new.
+ */
+const BLANKS = ['patient', 'recorded', 'end'] as const;
+const blank = (id: string, of: (typeof BLANKS)[number]) => `${id}:${of}`;
+// As `showInstant` shows it; the session's zone is UTC.
+const instant = (column: string) => `replace(to_char(${column}, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), '.000Z', 'Z')`;
+const FILLED = BLANKS.reduce(
+  (text, of) =>
+    `replace(${text}, :id::text || ':${of}', ${{ patient: 'patient_id::text', recorded: instant('created_at'), end: `coalesce(${instant('expires_at')}, '')` }[of]})`,
+  ':reply::text',
+);
+
+/**
  * Records a booking: appointment, segments, first line of history and outbox event, for the row of each of `day`, `person`
- * and `moment`, CTEs that must stand before it. Returns what the database made of it, or nothing.
+ * and `moment`, CTEs that must stand before it. `answer (reply)` is what the caller is told, as text, or nothing: it is made
+ * here, so that it can be kept under the caller's key in the same statement.
  */
 const record = (parts: string) => `
   booked AS (
@@ -48,7 +59,7 @@ const record = (parts: string) => `
     SELECT :organizationId::uuid, :id::uuid, :status::text, 1, :serviceId::uuid, person.id, :attendeeName::text,
            :startsAt::timestamptz, :endsAt::timestamptz, moment.expires_at, moment.pending_until, :mode::text, :source::text,
            :notes::text, :metadata::jsonb, moment.at, moment.at
-    FROM day, person, moment RETURNING id, patient_id, created_at, expires_at, pending_until
+    FROM day, person, moment RETURNING id, patient_id, created_at, expires_at
   ), parts AS (
     INSERT INTO appointment_segment (organization_id, appointment_id, position, name, schedule_id, practitioner_id, room_id,
                                      starts_at, ends_at, appointment_starts_at, time_zone, local_starts_at)
@@ -59,9 +70,9 @@ const record = (parts: string) => `
   ), event AS (
     INSERT INTO outbox_event (id, organization_id, type, subject_id, version)
     SELECT :eventId::uuid, :organizationId::uuid, :event::text, id, 1 FROM booked
-  )
-  SELECT patient_id AS "patientId", created_at AS "createdAt", expires_at AS "expiresAt", pending_until AS "pendingUntil"
-  FROM booked`;
+  ), answer AS MATERIALIZED (
+    SELECT ${FILLED} AS reply FROM booked
+  )`;
 
 const ONE_PART = `
   SELECT :organizationId::uuid, booked.id, 0, NULL, :scheduleId::uuid, :practitionerId::uuid, NULL, :startsAt::timestamptz,
@@ -83,8 +94,8 @@ const guarded = (name: string, who: string) =>
     name,
     `WITH ${MOMENT}, ${KNOWN_LANE}, person AS MATERIALIZED (
        SELECT id FROM patient WHERE EXISTS (SELECT FROM known) AND ${who} AND deleted_at IS NULL FOR KEY SHARE),
-     ${GUARDED_CLAIM(GUARD)}, ${record(ONE_PART)}
-     UNION ALL SELECT NULL, NULL, NULL, NULL WHERE ${TIME_IS_TAKEN(GUARD)}`,
+     ${GUARDED_CLAIM(GUARD)}, ${record(ONE_PART)}, ${KEEP_ANSWER}
+     SELECT reply FROM answer UNION ALL SELECT NULL WHERE ${TIME_IS_TAKEN(GUARD)}`,
   );
 const GUARDED_BY_ID = guarded('guarded-booking-by-id', 'id = :patientId::uuid');
 const GUARDED_BY_PHONE = guarded(
@@ -93,12 +104,14 @@ const GUARDED_BY_PHONE = guarded(
      AND (locale IS NOT NULL OR :locale::text IS NULL)`,
 );
 
-/** What comes back from {@link guardedBooking}: the booking, nothing but nulls where its time is taken, or no row. */
-export type Guarded = Recorded | { createdAt: null };
+/** What comes back from {@link guardedBooking}: the answer's text, null where the time is taken, or no row. */
+export interface Guarded {
+  reply: string | null;
+}
 
 /**
  * Claim and record in one statement: one round trip, one lock, everything or nothing.
- * @param request whose key must not have been used; without one where that is known already
+ * @param request whose key must not have been used, and will be; without one where somebody else sees to that
  */
 export function guardedBooking(
   claim: GuardedClaim,
@@ -113,8 +126,8 @@ export function guardedBooking(
     timeZone,
     localStartsAt,
     at: null,
-    principalId: request?.principalId ?? null,
-    key: request?.idempotencyKey ?? null,
+    location: `${APPOINTMENTS}/${booking.appointment.id}`,
+    ...asking(request),
   };
   return 'phone' in person
     ? GUARDED_BY_PHONE({ ...values, phone: person.phone, ...person.fills })
@@ -123,14 +136,15 @@ export function guardedBooking(
 
 const RECORD_BOOKING = statement(
   'record-booking',
-  `WITH ${MOMENT}, day AS (SELECT), person AS (SELECT :patientId::uuid AS id), ${record(ALL_PARTS)}`,
+  `WITH ${MOMENT}, day AS (SELECT), person AS (SELECT :patientId::uuid AS id), ${record(ALL_PARTS)} SELECT reply FROM answer`,
 );
 
 /** Record alone, after the ledger has claimed the time in the same transaction, until an end counted from `at`. */
 export const recordBooking = (booking: NewAppointment, patientId: string, at: Date): Statement =>
   RECORD_BOOKING({ ...recordValues(booking), segments: JSON.stringify(booking.segments), patientId, at });
 
-const recordValues = ({ appointment, term, actor, channel, eventId }: NewAppointment) => ({
+const recordValues = ({ appointment, term, segments, actor, channel, eventId }: NewAppointment) => ({
+  reply: JSON.stringify(answerOf({ appointment, term, segments })),
   organizationId: appointment.organizationId,
   id: appointment.id,
   status: term.status,
@@ -149,3 +163,22 @@ const recordValues = ({ appointment, term, actor, channel, eventId }: NewAppoint
   eventId,
   event: `appointment.${term.status}`,
 });
+
+function answerOf({ appointment, term, segments }: Pick<NewAppointment, 'appointment' | 'term' | 'segments'>) {
+  const { id } = appointment;
+  const { status } = term;
+  // Any instants: those of the answer are filled in where they are told.
+  const [recorded, never] = [new Date(0), new Date(8.64e15)];
+  const times = { createdAt: recorded, updatedAt: recorded, expiresAt: never, pendingUntil: never, asOf: 0 };
+  const shown = showAppointment({ ...appointment, ...times, status, version: 1, patientId: '', segments });
+  const at = blank(id, 'recorded');
+  const end = blank(id, 'end');
+  return {
+    ...shown,
+    patientId: blank(id, 'patient'),
+    holdExpiresAt: shown.holdExpiresAt && end,
+    pendingUntil: shown.pendingUntil && end,
+    createdAt: at,
+    updatedAt: at,
+  };
+}

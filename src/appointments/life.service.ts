@@ -8,12 +8,13 @@ import {
   type HeldClaim,
   LanesRepository,
   Ledger,
+  type NamedLane,
   visitOf,
 } from '../availability';
 import { OrganizationService, type PatientRules, PatientsService } from '../clinic';
 import { Clock, Idempotency, Metrics, parseInstant, Problem, Reply, showInstant, TryAgain } from '../platform';
 import type { AppointmentSegment, AppointmentStatus } from './appointment.entities';
-import { AppointmentRepository, type FullAppointment } from './appointment.repository';
+import { AppointmentRepository, type FullAppointment, type Subject } from './appointment.repository';
 import { showAppointment } from './appointment.representation';
 import { type Change, expiryOf, recordChanges } from './appointment.sql';
 import { PatientRulesService } from './patient-rules.service';
@@ -33,6 +34,7 @@ import {
   type Asked,
   decide,
   expectedTime,
+  type NewSegment,
   problemOf,
   reachOf,
   type SegmentRequest,
@@ -50,10 +52,12 @@ export interface RescheduleRequest {
 }
 
 /** What an action makes of a locked appointment. */
-interface Outcome {
+interface Done {
+  before: FullAppointment;
   from: AppointmentStatus;
   after: Change['after'];
-  segments?: AppointmentSegment[];
+  /** In place of those it had. */
+  segments?: NewSegment[];
   event?: string;
   details?: Record<string, unknown>;
 }
@@ -84,8 +88,7 @@ export class LifeService {
    * over takes its time again if that is free, whether or not its expiry is written down; else 410.
    */
   confirm(call: Call, id: string, reason?: string | null): Promise<Reply> {
-    return this.act(call, id, 'confirm', reason, async (tx) => {
-      const { serviceId, patientId } = await this.appointments.subjectOf(tx, id);
+    const confirm = async (tx: EntityManager, { serviceId, patientId }: Subject): Promise<Done> => {
       // Locked as for a booking, which a late confirm is: neither may be deleted meanwhile.
       const [service, patientIsThere] = await Promise.all([
         this.lanes.findService(tx, serviceId, 'for booking'),
@@ -120,7 +123,8 @@ export class LifeService {
       }
       const before = late && !swept ? { ...stored, ...(await recordChanges(tx, [expiryOf(stored)]))[0]! } : stored;
       return { before, from, after: standing };
-    });
+    };
+    return this.act(call, id, 'confirm', reason, confirm, (tx) => this.appointments.subjectOf(tx, id));
   }
 
   /** Claims the time of a hold that is over once more, by the rules of a booking, whether or not its claim is still there. */
@@ -205,20 +209,22 @@ export class LifeService {
     const startsAt = parseInstant(request.startsAt)!;
     const lost: LostTime = { startsAt, appointmentId: id };
     const crowd = [call.organizationId, request.practitionerId ?? id, Math.floor(startsAt / 86_400_000)].join('/');
-    const move = async (tx: EntityManager) => {
-      const [seen, rule] = await Promise.all([
-        this.appointments.get(tx, id),
-        this.organization.patientRules(tx, call.organizationId),
-      ]);
-      const service = await this.lanes.findService(tx, seen.serviceId, 'for booking');
+    const ahead = (tx: EntityManager) =>
+      Promise.all([this.appointments.get(tx, id), this.organization.patientRules(tx, call.organizationId)]);
+    const move = async (tx: EntityManager, [seen, rule]: Awaited<ReturnType<typeof ahead>>): Promise<Done> => {
       const named = request.practitionerId ?? undefined;
+      const whom = named ?? (seen.segments.length === 1 ? seen.segments[0]!.practitionerId : null);
+      const [service, lane] = await Promise.all([
+        this.lanes.findService(tx, seen.serviceId, 'for booking'),
+        whom === null ? undefined : this.lanes.findLane(tx, seen.serviceId, whom),
+      ]);
       Object.assign(lost, {
         serviceId: seen.serviceId,
         practitionerId: named ?? seen.segments.find((segment) => segment.practitionerId !== null)?.practitionerId,
         mode: seen.mode,
         patientId: seen.patientId,
       });
-      const asked = service && (await this.whereTo(tx, service, seen, startsAt, request).catch(notEligible));
+      const asked = service && (await this.whereTo(tx, service, seen, startsAt, request, lane).catch(notEligible));
       if (service) await this.rules.lock(tx, service, seen.patientId);
       lost.allowOverlap = service?.allowPatientOverlap;
 
@@ -252,7 +258,6 @@ export class LifeService {
       if (!claimed.ok) throw problemOf(asked, claimed);
 
       const segments = segmentsOf(claimed.parts, id, organizationId);
-      await this.appointments.replaceSegments(tx, id, segments);
       const { start, end } = timeOf(claimed.parts);
       if (end > expected.end) await this.rules.check(tx, service, { ...wish, during: { start, end } });
       const after = { startsAt: new Date(start), endsAt: new Date(end), expiresAt };
@@ -260,23 +265,24 @@ export class LifeService {
       return { before, from: before.status, after, segments, details, event: 'appointment.rescheduled' };
     };
     try {
-      return await this.gate.pass(crowd, () => this.act(call, id, 'reschedule', request.reason, move));
+      return await this.gate.pass(crowd, () => this.act(call, id, 'reschedule', request.reason, move, ahead));
     } catch (error) {
       throw await this.refusals.explain(call, error, lost);
     }
   }
 
   /** Runs one action: once per key, recorded with its line of history, counted. */
-  private async act(
+  private async act<Read>(
     call: Call,
     id: string,
     action: Action,
     reason: string | null | undefined,
-    work: (tx: EntityManager) => Promise<Outcome & { before: FullAppointment }>,
+    work: (tx: EntityManager, read: Read) => Promise<Done>,
+    ahead?: (tx: EntityManager) => Promise<Read>,
   ): Promise<Reply> {
     try {
-      const reply = await this.idempotency.transaction(call, async (tx) => {
-        const { before, from, after, segments = before.segments, event, details = {} } = await work(tx);
+      const record = async (tx: EntityManager, _: number, read: Read) => {
+        const { before, from, after, segments, event, details = {} } = await work(tx, read);
         const change: Change = {
           before,
           after,
@@ -288,9 +294,14 @@ export class LifeService {
           reason: reason ?? null,
           details,
         };
-        const [changed] = await recordChanges(tx, [change]);
-        return Reply.ok(showAppointment({ ...changed!, segments, asOf: before.asOf }), changed!.version);
-      });
+        const [[changed]] = await Promise.all([
+          recordChanges(tx, [change]),
+          segments && this.appointments.replaceSegments(tx, id, segments),
+        ]);
+        const shown = { ...changed!, segments: segments ?? before.segments, asOf: before.asOf };
+        return Reply.ok(showAppointment(shown), shown.version);
+      };
+      const reply = await this.idempotency.transaction(call, record, ahead);
       if (!reply.stored?.replayed) this.metrics.transitions.inc({ action, outcome: 'done' });
       return reply;
     } catch (error) {
@@ -320,14 +331,18 @@ export class LifeService {
     { segments: present, mode }: FullAppointment,
     startsAt: number,
     { practitionerId, segments }: RescheduleRequest,
+    lane: NamedLane | undefined,
   ): Promise<Asked> {
+    // Who has it now, if he can have it; nobody needs to ask for the others.
+    const whom = practitionerId ?? (!service.composite && lane?.eligible ? lane.practitionerId : null);
     const asked = await this.visits.ask(tx, service, {
       startsAt,
       mode,
-      practitionerId: practitionerId ?? undefined,
+      practitionerId: whom ?? undefined,
       segments: segments ?? undefined,
+      lane,
     });
-    if (segments || (practitionerId && !service.composite)) return asked;
+    if (segments || (whom && !service.composite)) return asked;
     const isHis = (index: number) => (lane: { scheduleId: string }) => lane.scheduleId === present[index]?.scheduleId;
     return {
       ...asked,

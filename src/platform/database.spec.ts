@@ -3,19 +3,37 @@ import { Database } from './database';
 import { Log } from './logging';
 import { Metrics } from './metrics';
 
-type Point = 'START' | 'COMMIT' | 'last word';
+type Point = 'START' | 'book' | 'COMMIT' | 'last word';
 
 /** A connection that breaks as a socket does, at one point of a transaction: what was sent from there on gets no answer. */
 function breakingAt(point: Point, code: string, sent: string[] = []): Database {
   let broken = false;
+  return talkingTo(sent, (text) => {
+    broken ||= text.startsWith(point);
+    return broken ? Promise.reject(Object.assign(new Error(`write ${code}`), { code })) : { command: text, rows: [] };
+  });
+}
+
+/** A server that refuses a statement: the first time for a deadlock, for anything else always. */
+function refusing(refused: string, code: string, sent: string[] = []): Database {
+  let [aborted, times] = [false, 0];
+  return talkingTo(sent, (text) => {
+    if (text === refused && (code !== '40P01' || ++times === 1)) {
+      aborted = true;
+      return Promise.reject(Object.assign(new Error('refused'), { code }));
+    }
+    const command = text === 'COMMIT' && aborted ? 'ROLLBACK' : text;
+    if (text === 'COMMIT') aborted = false;
+    return { command, rows: [{ done: true }] };
+  });
+}
+
+function talkingTo(sent: string[], answer: (text: string) => unknown): Database {
   const connection = {
-    query: (statement: string | { text: string }) => {
+    query: async (statement: string | { text: string }) => {
       const text = typeof statement === 'string' ? statement : statement.text;
       sent.push(text);
-      broken ||= text.startsWith(point);
-      return broken
-        ? Promise.reject(Object.assign(new Error(`write ${code}`), { code }))
-        : Promise.resolve({ command: text });
+      return answer(text);
     },
   };
   const runner = {
@@ -52,6 +70,35 @@ describe('a connection that breaks', () => {
       Promise.resolve(database.lastly(tx, { text: 'last word' })),
     );
     await expect(work).rejects.toMatchObject({ code: 'outcome_unknown', status: 503 });
+  });
+});
+
+describe('a single statement', () => {
+  const single = (database: Database) => database.single('organization', { text: 'book' }, 'key');
+
+  it('is sent with its opening and its COMMIT before any answer is there', async () => {
+    const sent: string[] = [];
+    await expect(single(breakingAt('START', 'EPIPE', sent))).rejects.toBeDefined();
+    expect(sent.map((text) => text.split(' ')[0])).toEqual(['START', 'book', 'COMMIT']);
+  });
+
+  it.each(['START', 'book', 'COMMIT'])(
+    'leaves the outcome unknown wherever the connection breaks: at %s',
+    async (point) => {
+      const work = single(breakingAt(point as Point, 'ECONNRESET'));
+      await expect(work).rejects.toMatchObject({ code: 'outcome_unknown', status: 503 });
+    },
+  );
+
+  it('that fails is undone, and tried again where that may help', async () => {
+    const sent: string[] = [];
+    const work = single(refusing('book', '40P01', sent));
+    await expect(work).resolves.toEqual([{ done: true }]);
+    expect(sent.filter((text) => text === 'book')).toHaveLength(2);
+  });
+
+  it('that the server had to give up has changed nothing', async () => {
+    await expect(single(refusing('book', '57014'))).rejects.toMatchObject({ code: 'busy', status: 503 });
   });
 });
 

@@ -6,6 +6,7 @@ import { ConstraintViolation, Problem, SchemaError, TryAgain } from './errors';
 import { Log } from './logging';
 import { Metrics } from './metrics';
 import { BEHIND_A_FAILURE, type PipelinedClient } from './pipelined-client';
+import type { Statement } from './statement';
 
 /** Limits of one transaction, in milliseconds. Locks wait 2 s, a whole request at most 8 s over three further tries. */
 export const LIMITS = {
@@ -89,7 +90,17 @@ export class Database implements OnApplicationBootstrap {
     work: (tx: EntityManager, attempt: number) => Promise<T>,
     key?: string,
   ): Promise<T> {
-    return this.attempts('write', organizationId, work, key);
+    return this.attempts('write', (attempt) => this.once('write', organizationId, attempt, work, key));
+  }
+
+  /**
+   * Runs one statement as a transaction of its own, all in one round trip: its locks are held for as long as the server works,
+   * and not while an answer travels. Otherwise as {@link transaction}; but a connection that breaks leaves the outcome unknown
+   * whenever it breaks, for COMMIT is on its way.
+   * @returns its rows
+   */
+  single<Row>(organizationId: string, statement: Statement, key?: string): Promise<Row[]> {
+    return this.attempts('write', (attempt) => this.atOnce<Row>(organizationId, attempt, statement, key));
   }
 
   /**
@@ -102,7 +113,7 @@ export class Database implements OnApplicationBootstrap {
 
   /** Runs `work` on one snapshot of one organization's rows (REPEATABLE READ, READ ONLY). Nothing is locked. */
   read<T>(organizationId: string, work: (tx: EntityManager) => Promise<T>): Promise<T> {
-    return this.attempts('read', organizationId, work);
+    return this.attempts('read', (attempt) => this.once('read', organizationId, attempt, work));
   }
 
   /**
@@ -111,7 +122,7 @@ export class Database implements OnApplicationBootstrap {
    */
   system<T>(reason: string, work: (tx: EntityManager) => Promise<T>): Promise<T> {
     this.log.debugEvent('system_transaction', { reason });
-    return this.attempts('system', null, work);
+    return this.attempts('system', (attempt) => this.once('system', null, attempt, work));
   }
 
   /**
@@ -120,7 +131,7 @@ export class Database implements OnApplicationBootstrap {
    */
   prune<T>(reason: string, work: (tx: EntityManager) => Promise<T>): Promise<T> {
     this.log.debugEvent('retention_transaction', { reason });
-    return this.attempts('retention', null, work);
+    return this.attempts('retention', (attempt) => this.once('retention', null, attempt, work));
   }
 
   /**
@@ -177,18 +188,13 @@ export class Database implements OnApplicationBootstrap {
     }
   }
 
-  private async attempts<T>(
-    kind: Kind,
-    organizationId: string | null,
-    work: (tx: EntityManager, attempt: number) => Promise<T>,
-    key?: string,
-  ): Promise<T> {
+  private async attempts<T>(kind: Kind, once: (attempt: number) => Promise<T>): Promise<T> {
     const started = performance.now();
     const observe = this.metrics.transactionSeconds.startTimer({ kind });
     try {
       for (let attempt = 1; ; attempt++) {
         try {
-          const result = await this.once(kind, organizationId, attempt, work, key);
+          const result = await once(attempt);
           this.metrics.transactions.inc({ kind, outcome: 'committed' });
           return result;
         } catch (error) {
@@ -265,22 +271,45 @@ export class Database implements OnApplicationBootstrap {
     }
   }
 
-  /** Sends COMMIT, and with it what was kept for the end: should some of that fail, the server answers COMMIT by rolling back. */
-  private async commit(connection: PipelinedClient, closing: readonly QueryConfig[]): Promise<void> {
+  /** One try of a single statement. Where it or its opening fails the transaction is aborted, and COMMIT answered by ROLLBACK. */
+  private async atOnce<Row>(
+    organizationId: string,
+    attempt: number,
+    statement: Statement,
+    key?: string,
+  ): Promise<Row[]> {
+    const roles = await this.findRoles();
+    const runner = this.dataSource.createQueryRunner();
+    try {
+      const connection = (await runner.connect()) as PipelinedClient;
+      const opening = this.opening('write', roles, organizationId) + locksOf(organizationId, attempt, key);
+      const [, answer] = await this.commit(connection, [{ text: opening }, statement]);
+      return answer!.rows as Row[];
+    } finally {
+      await runner.release();
+    }
+  }
+
+  /**
+   * Sends COMMIT, and with it what was kept for the end, whose answers it returns: should some of that fail, the server answers
+   * COMMIT by rolling back.
+   */
+  private async commit(connection: PipelinedClient, closing: readonly QueryConfig[]): Promise<QueryResult[]> {
     const sent = closing.map((statement) => connection.query(statement));
     const answers = await Promise.allSettled([...sent, connection.query('COMMIT')]);
     const failed = answers.find((each) => each.status === 'rejected');
-    const committed = answers.at(-1) as PromiseFulfilledResult<QueryResult>;
-    if (!failed) {
+    const last = answers.at(-1)!;
+    if (last.status === 'fulfilled') {
+      if (failed) throw failed.reason;
       // What failed before was caught by somebody who should not have: there is nothing to be acknowledged.
-      if (committed.value.command !== 'COMMIT') throw new Error('the transaction was aborted before its COMMIT');
-      return;
+      if (last.value.command !== 'COMMIT') throw new Error('the transaction was aborted before its COMMIT');
+      return answers.map((each) => (each as PromiseFulfilledResult<QueryResult>).value);
     }
-    const state = sqlState(failed.reason);
+    const state = sqlState(last.reason);
     // An answer with an SQLSTATE of the transaction itself means that it was refused. Without an answer nobody knows.
-    if (state !== undefined && !state.startsWith('08') && !state.startsWith('57')) throw failed.reason;
+    if (state !== undefined && !state.startsWith('08') && !state.startsWith('57')) throw last.reason;
     this.metrics.transactions.inc({ kind: 'write', outcome: 'unknown' });
-    this.log.failure('commit_outcome_unknown', failed.reason);
+    this.log.failure('commit_outcome_unknown', last.reason);
     throw new Problem(
       'outcome_unknown',
       'Repeat the request under the same Idempotency-Key to learn whether it was stored.',

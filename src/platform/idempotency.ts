@@ -6,7 +6,7 @@ import { Problem } from './errors';
 import { Log } from './logging';
 import { Metrics } from './metrics';
 import { Reply } from './reply';
-import { statement } from './statement';
+import { type Statement, statement } from './statement';
 
 /** What of a request decides whether it is a repetition of another. */
 export interface IdempotentRequest {
@@ -37,29 +37,37 @@ export class Idempotency {
 
   /**
    * Runs `work` as {@link Database.transaction} does, once per key.
-   * @param first is tried before anything is looked up: a single statement that does nothing unless {@link KEY_IS_NEW} holds
+   * @param ahead reads by single statements what `work` needs first; they travel with the look for the key
    * @throws Problem `request_in_progress` while the first request runs, `idempotency_key_reused` for another request
    */
-  transaction<T>(
+  transaction<T, Read = undefined>(
     request: IdempotentRequest,
-    work: (tx: EntityManager, attempt: number) => Promise<Reply<T>>,
-    first?: (tx: EntityManager) => Promise<Reply<T> | undefined>,
+    work: (tx: EntityManager, attempt: number, read: Read) => Promise<Reply<T>>,
+    ahead?: (tx: EntityManager) => Promise<Read>,
   ): Promise<Reply<T>> {
-    const { organizationId, principalId, idempotencyKey: key } = request;
-    // Serialises the requests under one key, over all processes, until COMMIT or ROLLBACK; a crash frees it.
-    const lock = key === undefined ? undefined : `${organizationId}/${principalId}/${key}`;
+    const key = request.idempotencyKey;
     return this.database.transaction(
-      organizationId,
+      request.organizationId,
       async (tx, attempt) => {
-        const done = attempt === 1 ? await first?.(tx) : undefined;
-        if (key === undefined) return done ?? work(tx, attempt);
-        if (done) return this.keep(tx, request, key, done);
-        const stored = await this.find(tx, request, key);
+        const found = key === undefined ? undefined : this.find(tx, request, key);
+        const read = ahead?.(tx);
+        // What it fails of is told after what the key says.
+        read?.catch(() => undefined);
+        const stored = await found;
         if (stored) return this.replay(request, stored);
-        return this.keep(tx, request, key, await work(tx, attempt));
+        const reply = await work(tx, attempt, (await read) as Read);
+        return key === undefined ? reply : this.keep(tx, request, key, reply);
       },
-      lock,
+      lockOf(request),
     );
+  }
+
+  /**
+   * Runs one statement as a transaction of its own ({@link Database.single}) that asks for {@link KEY_IS_NEW} and does nothing
+   * without it, and keeps its answer itself ({@link KEEP_ANSWER}).
+   */
+  single<Row>(request: IdempotentRequest, statement: Statement): Promise<Row[]> {
+    return this.database.single(request.organizationId, statement, lockOf(request));
   }
 
   /** Deletes some of the answers that were stored before an instant. @returns how many */
@@ -100,7 +108,7 @@ export class Idempotency {
   }
 
   private keep<T>(tx: EntityManager, request: IdempotentRequest, key: string, reply: Reply<T>): Reply<T> {
-    const text = JSON.stringify(reply.body);
+    const text = reply.stored?.text ?? JSON.stringify(reply.body);
     const { organizationId, principalId, fingerprint } = request;
     const { location = null, etag = null } = reply.headers;
     this.database.lastly(
@@ -135,14 +143,37 @@ const FIND_REPLY = statement(
    FROM (SELECT) AS always LEFT JOIN idempotency_key ON ${STORED}`,
 );
 /** Stores an answer under its key. The conflict can only be a row too old to be replayed: it gives way. */
-export const KEEP_REPLY = statement(
+const keep = (answer: string) => `
+  INSERT INTO idempotency_key (organization_id, principal, key, fingerprint, status, body, location, etag)
+  ${answer}
+  ON CONFLICT (organization_id, principal, key) DO UPDATE
+    SET fingerprint = excluded.fingerprint, status = excluded.status, body = excluded.body,
+        location = excluded.location, etag = excluded.etag, created_at = now()`;
+const KEEP_REPLY = statement(
   'keep-reply',
-  `INSERT INTO idempotency_key (organization_id, principal, key, fingerprint, status, body, location, etag)
-   VALUES (:organizationId, :principalId, :key, :fingerprint, :status, :body, :location, :etag)
-   ON CONFLICT (organization_id, principal, key) DO UPDATE
-     SET fingerprint = excluded.fingerprint, status = excluded.status, body = excluded.body,
-         location = excluded.location, etag = excluded.etag, created_at = now()`,
+  keep('VALUES (:organizationId, :principalId, :key, :fingerprint, :status, :body, :location, :etag)'),
 );
+
+/**
+ * A CTE for a statement that asks for {@link KEY_IS_NEW}: keeps what `answer (reply)` says, as the body of a 201 at `:location`,
+ * version 1. Its parameters are those of {@link asking}, and `location`.
+ */
+export const KEEP_ANSWER = `
+  kept AS (${keep(`
+    SELECT :organizationId::uuid, :principalId::uuid, :key::text, :fingerprint::bytea, 201, reply, :location::text, '"1"'
+    FROM answer WHERE :key::text IS NOT NULL`)}
+  )`;
+
+/** The values of the parameters of {@link KEY_IS_NEW} and {@link KEEP_ANSWER}; without a request there is no key to be asked for. */
+export const asking = (request?: IdempotentRequest) => ({
+  principalId: request?.principalId ?? null,
+  key: request?.idempotencyKey ?? null,
+  fingerprint: request?.fingerprint ?? null,
+});
+
+/** What serialises the requests under one key, over all processes, until COMMIT or ROLLBACK; a crash frees it. */
+const lockOf = ({ organizationId, principalId, idempotencyKey: key }: IdempotentRequest): string | undefined =>
+  key === undefined ? undefined : `${organizationId}/${principalId}/${key}`;
 
 /** Hash of a request: its method, path and body, whatever the order of the body's members. */
 export function fingerprintOf(method: string, path: string, body: unknown): Buffer {

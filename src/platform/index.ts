@@ -28,7 +28,7 @@ export {
 } from './dto';
 export { type EmbeddedPostgres, startEmbeddedPostgres } from './embedded';
 export { ConstraintViolation, type FieldError, Problem, SchemaError, TryAgain } from './errors';
-export { fingerprintOf, Idempotency, type IdempotentRequest, KEEP_REPLY, KEY_IS_NEW } from './idempotency';
+export { asking, fingerprintOf, Idempotency, type IdempotentRequest, KEEP_ANSWER, KEY_IS_NEW } from './idempotency';
 export { isTimeZone, parseInstant, showInstant, zoneDatabase } from './instants';
 export * from './interval';
 export { JobsModule } from './jobs.module';

@@ -18,6 +18,11 @@ export class Reply<T = unknown> {
     });
   }
 
+  /** Something made by a statement that has written its body as well. */
+  static createdAs(location: string, text: string): Reply {
+    return new Reply(201, undefined, { location, etag: etag(1) }, { text, replayed: false });
+  }
+
   static ok<T>(body: T, version?: number): Reply<T> {
     return new Reply(200, body, version === undefined ? {} : { etag: etag(version) });
   }

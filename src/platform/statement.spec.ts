@@ -11,6 +11,11 @@ describe('statement', () => {
     });
   });
 
+  it('leaves what is quoted alone', () => {
+    const quoted = statement('quoted', "SELECT to_char(:at::timestamptz, 'HH24:MI') || ':at'");
+    expect(quoted({ at: null }).text).toBe("SELECT to_char($1::timestamptz, 'HH24:MI') || ':at'");
+  });
+
   it('takes null for a value, and refuses to send less than it needs', () => {
     expect(two({ first: null, second: null }).values).toEqual([null, null]);
     expect(() => two({ first: 'a' })).toThrow('two needs a value for second');

@@ -10,7 +10,9 @@ export type Statement = QueryConfig;
  */
 export function statement(name: string, text: string): (values: Readonly<Record<string, unknown>>) => Statement {
   const names: string[] = [];
-  const numbered = text.replaceAll(/(?<!:):([a-z]\w*)/gi, (_, parameter: string) => {
+  // Not within quotes.
+  const numbered = text.replaceAll(/'[^']*'|(?<!:):([a-z]\w*)/gi, (found, parameter: string | undefined) => {
+    if (parameter === undefined) return found;
     if (!names.includes(parameter)) names.push(parameter);
     return `$${names.indexOf(parameter) + 1}`;
   });

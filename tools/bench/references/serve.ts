@@ -34,8 +34,8 @@ export async function transaction<T>(
   }
 }
 
-/** What a path answers: 201 with an object, 409 for null. */
-export type Handler = (body: never) => Promise<object | null>;
+/** What a path answers: 201 with an object or with JSON that is written already, 409 for null. */
+export type Handler = (body: never) => Promise<object | string | null>;
 
 /** Serves JSON by POST with nothing around it, and prints the port once it listens. */
 export function serve(handlers: Record<string, Handler>): void {
@@ -44,7 +44,7 @@ export function serve(handlers: Record<string, Handler>): void {
     if (!handler) return [404, '{}'];
     try {
       const result = await handler(JSON.parse(text) as never);
-      return result === null ? [409, '{}'] : [201, JSON.stringify(result)];
+      return result === null ? [409, '{}'] : [201, typeof result === 'string' ? result : JSON.stringify(result)];
     } catch (error) {
       return [500, JSON.stringify({ error: String(error) })];
     }
