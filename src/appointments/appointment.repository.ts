@@ -80,10 +80,14 @@ export class AppointmentRepository {
   }
 
   /** Gives an appointment, which is locked, other segments than it had. */
-  async replaceSegments(tx: EntityManager, appointmentId: string, segments: readonly NewSegment[]): Promise<void> {
+  async replaceSegments(
+    tx: EntityManager,
+    { id, segments: before }: FullAppointment,
+    segments: readonly NewSegment[],
+  ): Promise<void> {
     await Promise.all([
-      tx.query(DELETE_SEGMENTS as never, [appointmentId]),
-      tx.query(INSERT_SEGMENTS as never, [appointmentId, JSON.stringify(segments)]),
+      tx.query(WRITE_SEGMENTS as never, [id, JSON.stringify(segments)]),
+      before.length > segments.length && tx.query(DELETE_SEGMENTS as never, [id, segments.length]),
     ]);
   }
 
@@ -227,10 +231,11 @@ const READ_SEGMENTS = {
 };
 const DELETE_SEGMENTS = {
   name: 'delete-segments',
-  text: 'DELETE FROM appointment_segment WHERE appointment_id = $1',
+  text: 'DELETE FROM appointment_segment WHERE appointment_id = $1 AND position >= $2',
 };
-const INSERT_SEGMENTS = {
-  name: 'insert-segments',
+// In place where there is one: what a move leaves as it was (the practitioner mostly) is then not checked anew.
+const WRITE_SEGMENTS = {
+  name: 'write-segments',
   text: `
   INSERT INTO appointment_segment (organization_id, appointment_id, position, name, schedule_id, practitioner_id, room_id,
                                    starts_at, ends_at, appointment_starts_at, time_zone, local_starts_at)
@@ -238,7 +243,12 @@ const INSERT_SEGMENTS = {
          part."startsAt", part."endsAt", part."appointmentStartsAt", part."timeZone", part."localStartsAt"
   FROM jsonb_to_recordset($2::jsonb) AS part ("organizationId" uuid, position smallint, name text, "scheduleId" uuid,
     "practitionerId" uuid, "roomId" uuid, "startsAt" timestamptz, "endsAt" timestamptz,
-    "appointmentStartsAt" timestamptz, "timeZone" text, "localStartsAt" timestamp)`,
+    "appointmentStartsAt" timestamptz, "timeZone" text, "localStartsAt" timestamp)
+  ON CONFLICT (organization_id, appointment_id, position) DO UPDATE
+    SET name = excluded.name, schedule_id = excluded.schedule_id, practitioner_id = excluded.practitioner_id,
+        room_id = excluded.room_id, starts_at = excluded.starts_at, ends_at = excluded.ends_at,
+        appointment_starts_at = excluded.appointment_starts_at, time_zone = excluded.time_zone,
+        local_starts_at = excluded.local_starts_at`,
 };
 
 /** That an appointment `a` occupies its time now: an occupying status, and not a hold or request whose time is over. */

@@ -296,7 +296,7 @@ export class LifeService {
         };
         const [[changed]] = await Promise.all([
           recordChanges(tx, [change]),
-          segments && this.appointments.replaceSegments(tx, id, segments),
+          segments && this.appointments.replaceSegments(tx, before, segments),
         ]);
         const shown = { ...changed!, segments: segments ?? before.segments, asOf: before.asOf };
         return Reply.ok(showAppointment(shown), shown.version);

@@ -38,8 +38,12 @@ export class ScheduleDayRepository {
 
   /** Which of these days have rows. */
   async existing(tx: EntityManager, keys: readonly DayKey[]): Promise<Set<string>> {
-    if (keys.length === 0) return new Set();
-    const rows = await tx.query<DayKey[]>(EXISTING_DAYS as never, columnsOfKeys(keys));
+    const named = inOrder(keys);
+    const ask = (query: object, values: unknown[]) => tx.query<DayKey[]>(query as never, values);
+    const rows =
+      named.length > FEW
+        ? await ask(EXISTING_DAYS, columnsOfKeys(named))
+        : (await Promise.all(named.map(({ scheduleId, day }) => ask(EXISTING_DAY, [scheduleId, day])))).flat();
     return new Set(rows.map(keyOf));
   }
 
@@ -282,6 +286,10 @@ const columnsOfKeys = (keys: readonly DayKey[]): string[][] => [
   keys.map((key) => key.day),
 ];
 const KEYS = 'unnest($1::uuid[], $2::date[]) AS key (schedule_id, day)';
+const EXISTING_DAY = {
+  name: 'existing-day',
+  text: 'SELECT schedule_id AS "scheduleId", day FROM schedule_day WHERE schedule_id = $1 AND day = $2',
+};
 const EXISTING_DAYS = {
   name: 'existing-days',
   text: `SELECT d.schedule_id AS "scheduleId", d.day
@@ -323,13 +331,14 @@ const CLAIM = `
 // The days whose rows cover a claim; whatever the zone, they are at most one beside those of UTC.
 const CLAIMS_OF = {
   name: 'claims-of',
-  text: `SELECT ${CLAIM}, s.time_zone AS "timeZone", s.places,
-                ARRAY(SELECT d.day::text FROM schedule_day d
-                      WHERE d.schedule_id = c.schedule_id AND d.day BETWEEN c.starts_at::date - 1 AND c.ends_at::date + 1
-                        AND lower(d.covers) < c.ends_at AND upper(d.covers) > c.starts_at) AS days,
-                (SELECT coalesce(range_agg(d.covers) @> c.during, false) FROM schedule_day d
-                 WHERE d.schedule_id = c.schedule_id AND d.day BETWEEN c.starts_at::date - 1 AND c.ends_at::date + 1) AS covered
-         FROM claim c JOIN schedule s ON s.id = c.schedule_id
+  text: `SELECT ${CLAIM}, s.time_zone AS "timeZone", s.places, known.days, known.covered
+         FROM claim c CROSS JOIN LATERAL (
+           -- One by one: a plan that takes claims to be many reads all schedules.
+           SELECT time_zone, places FROM schedule WHERE id = c.schedule_id OFFSET 0) s CROSS JOIN LATERAL (
+           SELECT coalesce(array_agg(d.day::text) FILTER (WHERE lower(d.covers) < c.ends_at AND upper(d.covers) > c.starts_at), '{}') AS days,
+                  coalesce(range_agg(d.covers) @> c.during, false) AS covered
+           FROM schedule_day d
+           WHERE d.schedule_id = c.schedule_id AND d.day BETWEEN c.starts_at::date - 1 AND c.ends_at::date + 1) known
          WHERE c.holder = ANY($1::uuid[] || ARRAY(SELECT session_id FROM attendance WHERE holder = ANY($1::uuid[])))`,
 };
 const EXTEND_CLAIMS = {
