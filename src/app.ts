@@ -4,8 +4,19 @@ import { DocumentBuilder, type OpenAPIObject, SwaggerModule } from '@nestjs/swag
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import helmet from 'helmet';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { uuidv7 } from 'uuidv7';
 import { AppModule } from './app.module';
-import { bodyOf, type Config, type Log, Problem, refuseOtherThanObject, refuseUnfit, ReplyAdapter } from './platform';
+import {
+  bodyOf,
+  type Config,
+  inContext,
+  isRequestId,
+  type Log,
+  Problem,
+  refuseOtherThanObject,
+  refuseUnfit,
+  ReplyAdapter,
+} from './platform';
 
 /** Bodies are small; what is larger is refused while it arrives. */
 const LARGEST_BODY = 262_144;
@@ -24,6 +35,9 @@ export async function createApp(config: Config, log: Log): Promise<NestFastifyAp
         .send(JSON.stringify(bodyOf(problem, request.url)));
     },
     routerOptions: { maxParamLength: 200 },
+    // A caller's own name for his request, so that he finds it in our logs.
+    requestIdHeader: false,
+    genReqId: ({ headers: { 'x-request-id': name } }: IncomingMessage) => (isRequestId(name) ? name : uuidv7()),
   });
   const app = await NestFactory.create<NestFastifyApplication>(AppModule.forRoot(config, log), adapter, {
     logger: log,
@@ -33,8 +47,8 @@ export async function createApp(config: Config, log: Log): Promise<NestFastifyAp
   });
   const fastify = adapter.getInstance();
   const headers = constantHeaders();
-  fastify.addHook('onRequest', (_request, reply, done) => {
-    void reply.headers(headers);
+  fastify.addHook('onRequest', (request, reply, done) => {
+    void reply.headers(headers).header('x-request-id', request.id);
     done();
   });
   fastify.removeContentTypeParser('text/plain');
@@ -43,7 +57,8 @@ export async function createApp(config: Config, log: Log): Promise<NestFastifyAp
       refuseOtherThanObject(request.body);
       refuseUnfit(request.body);
       refuseUnfit(request.query);
-      done();
+      // Here, behind the arrival of the body, whose events know nothing of a context.
+      inContext({ requestId: request.id }, done);
     } catch (error) {
       done(error as Error);
     }

@@ -75,7 +75,7 @@ const COMMANDS: Record<string, (args: string[]) => Promise<number>> = {
     withInstall(async (install) => {
       const { database, close } = await openDatabase(install.config.databaseUrl, Log.create('silent'));
       try {
-        const findings = await examine(database, await migrationStatus(install.config));
+        const findings = await examine(database, await migrationStatus(install.config), install.config);
         say(`Zone database ${zoneDatabase()}.`);
         for (const { check, subject, detail } of findings) say(`${check}  ${subject}  ${detail}`);
         say(findings.length === 0 ? 'Everything is as it should be.' : `${findings.length} findings.`);

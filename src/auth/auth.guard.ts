@@ -1,7 +1,7 @@
 import { type CanActivate, type ExecutionContext, Injectable, SetMetadata } from '@nestjs/common';
 import { Reflector } from '@nestjs/core';
 import type { FastifyRequest } from 'fastify';
-import { Problem } from '../platform';
+import { currentRequest, Problem } from '../platform';
 import type { Role } from './api-key.entity';
 import { ApiKeysService } from './api-keys.service';
 
@@ -42,6 +42,8 @@ export class AuthGuard implements CanActivate {
     if (!allowed.includes(actor.role))
       throw new Problem('forbidden', `This needs one of the roles: ${allowed.join(', ')}.`);
     request.actor = actor;
+    const serving = currentRequest();
+    if (serving) serving.actor = actor.principalId;
     return true;
   }
 }

@@ -3,6 +3,7 @@ import { AppointmentsModule } from '../appointments';
 import { AuthModule } from '../auth';
 import { AvailabilityModule } from '../availability';
 import { ClinicModule } from '../clinic';
+import { AuditLogController } from './audit-log.controller';
 import { DemoService } from './demo.service';
 import { HealthController } from './health.controller';
 import { MetricsController } from './metrics.controller';
@@ -11,7 +12,7 @@ import { SetupService } from './setup.service';
 /** What people need who run Holdfast. */
 @Module({
   imports: [AuthModule, ClinicModule, AvailabilityModule, AppointmentsModule],
-  controllers: [HealthController, MetricsController],
+  controllers: [AuditLogController, HealthController, MetricsController],
   providers: [DemoService, SetupService],
 })
 export class OperationsModule {}

@@ -6,6 +6,7 @@ import { ConstraintViolation, Problem, SchemaError, TryAgain } from './errors';
 import { Log } from './logging';
 import { Metrics } from './metrics';
 import { BEHIND_A_FAILURE, type PipelinedClient } from './pipelined-client';
+import { currentRequest } from './request-context';
 import type { Statement } from './statement';
 
 /** Limits of one transaction, in milliseconds. Locks wait 2 s, a whole request at most 8 s over three further tries. */
@@ -330,10 +331,14 @@ export class Database implements OnApplicationBootstrap {
    * from the catalog, a checked UUID, numbers), and are quoted all the same.
    */
   private opening(kind: Kind, roles: Roles, organizationId: string | null): string {
+    const request = kind === 'read' ? undefined : currentRequest();
     const role = { write: 'app', read: 'app', system: 'system', retention: 'retention' } as const;
     const settings: Array<[string, string]> = [
       ['role', roles[role[kind]]],
       ['holdfast.organization_id', organizationId ?? ''],
+      // For the audit trail, whose triggers write down who changes something.
+      ['holdfast.actor', request?.actor ?? ''],
+      ['holdfast.request_id', request?.requestId ?? ''],
       ['TimeZone', 'UTC'],
       ['DateStyle', 'ISO'],
       ['lock_timeout', `${LIMITS.lockTimeout}ms`],

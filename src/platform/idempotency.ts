@@ -180,7 +180,8 @@ export function fingerprintOf(method: string, path: string, body: unknown): Buff
   return createHash('sha256').update(`${method}\n${path}\n`).update(canonical(body)).digest();
 }
 
-function canonical(value: unknown): string {
+/** JSON with the members of objects in the order of their names, and no blanks. */
+export function canonical(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`;
   if (value !== null && typeof value === 'object') {
     const members = Object.entries(value)

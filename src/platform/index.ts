@@ -1,3 +1,4 @@
+export { type AuditEntry, type AuditFilter, AuditTrail } from './audit-trail';
 export { Clock } from './clock';
 export { CONFIG, type Config, readSettings, type Settings, SettingsError } from './config';
 export { Cursors, type Page } from './cursor';
@@ -40,6 +41,7 @@ export { PipelinedClient } from './pipelined-client';
 export { PlatformModule } from './platform.module';
 export { bodyOf, ProblemFilter } from './problem.filter';
 export { Reply, ReplyAdapter } from './reply';
+export { currentRequest, inContext, isRequestId } from './request-context';
 export { migrate, type MigrationState, migrationStatus, openDatabase } from './schema';
 export { type Statement, statement } from './statement';
 export { Turns } from './turns';

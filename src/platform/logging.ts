@@ -1,6 +1,7 @@
 import { Injectable, type LoggerService } from '@nestjs/common';
 import pino, { type Logger } from 'pino';
 import type { Settings } from './config';
+import { currentRequest } from './request-context';
 
 /** Fields of a log line: ids, counts and codes. Never a name, a phone number, an e-mail address or free text of people. */
 export type LogFields = Record<string, string | number | boolean | null | undefined>;
@@ -16,7 +17,17 @@ export class Log implements LoggerService {
   static create(level: Settings['logLevel']): Log {
     return new Log(
       pino(
-        { level, base: undefined, timestamp: pino.stdTimeFunctions.isoTime, errorKey: 'error' },
+        {
+          level,
+          base: undefined,
+          timestamp: pino.stdTimeFunctions.isoTime,
+          errorKey: 'error',
+          // What a line was written for: the request, as its answer names it.
+          mixin: () => {
+            const request = currentRequest();
+            return request ? { requestId: request.requestId } : {};
+          },
+        },
         pino.destination(2),
       ),
     );

@@ -1,5 +1,6 @@
 import { type DynamicModule, Global, Module } from '@nestjs/common';
 import { TypeOrmModule } from '@nestjs/typeorm';
+import { AuditTrail } from './audit-trail';
 import { Clock } from './clock';
 import { CONFIG, type Config } from './config';
 import { Cursors } from './cursor';
@@ -10,7 +11,7 @@ import { Metrics } from './metrics';
 import { Outbox } from './outbox';
 import { connectionOptions } from './schema';
 
-const PROVIDERS = [Clock, Cursors, Database, Idempotency, Metrics, Outbox];
+const PROVIDERS = [AuditTrail, Clock, Cursors, Database, Idempotency, Metrics, Outbox];
 
 /** The floor of the house: everything that knows nothing of clinics. The only global module. */
 @Global()
