@@ -2,6 +2,25 @@ import { AuditTrail, Database } from '../../src/platform';
 import { type Clinic, seedClinic, startApp, type TestApp, workday } from '../support/app';
 import { Stage } from '../support/sessions';
 
+/** Tables whose changes nobody is told of, and why. */
+const UNTOLD: Record<string, string> = {
+  appointment: 'its history tells',
+  appointment_segment: 'a part of the appointment',
+  attendance: 'a part of the appointment',
+  audit_head: 'the trail itself',
+  audit_log: 'the trail itself',
+  audit_pending: 'the trail itself',
+  claim: 'follows from the appointment',
+  group_session: 'follows from the appointments in it',
+  idempotency_key: 'an answer, not a change',
+  outbox_event: 'tells of a change that is told',
+  schedule_day: 'follows from hours and appointments',
+  schedule_hours: 'a part of the schedule, whose version rises',
+  service_practitioner: 'a part of the service, whose version rises',
+  service_segment: 'a part of the service, whose version rises',
+  service_segment_resource: 'a part of the service, whose version rises',
+};
+
 describe('the audit trail', () => {
   let app: TestApp;
   let clinic: Clinic;
@@ -70,6 +89,24 @@ describe('the audit trail', () => {
       expect((await logOf(`to=${all.data.at(-1)!.at}`)).body.data).toEqual([]);
       expect((await logOf('from=yesterday')).body.code).toBe('validation_failed');
     });
+  });
+
+  const untold = async () => {
+    const rows = await stage.look<{ name: string }>(
+      `SELECT relname AS name FROM pg_class c WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+         AND (relname = 'organization' OR EXISTS (
+           SELECT 1 FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'organization_id' AND NOT a.attisdropped))
+         AND NOT EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'audited' AND t.tgenabled = 'O')
+       ORDER BY relname`,
+    );
+    return rows.map(({ name }) => name);
+  };
+
+  it('is written by a trigger on every table of an organization, or there is a reason', async () => {
+    expect(await untold()).toEqual(Object.keys(UNTOLD));
+    await stage.look('ALTER TABLE patient DISABLE TRIGGER audited');
+    expect(await untold()).toContain('patient');
+    await stage.look('ALTER TABLE patient ENABLE TRIGGER audited');
   });
 
   it('is one chain without a gap, whoever chains how much of it at once', async () => {
