@@ -2,6 +2,7 @@ import { Foundation1795305600000 } from './1795305600000-foundation';
 import { AppointmentLife1795312800000 } from './1795312800000-appointment-life';
 import { WallTimes1795316400000 } from './1795316400000-wall-times';
 import { WholeLedger1795320000000 } from './1795320000000-whole-ledger';
+import { RulesVersions1795324500000 } from './1795324500000-rules-versions';
 
 /** Every migration, in order. Listed by hand: a file that is not named here does not run. */
 export const migrations = [
@@ -9,4 +10,5 @@ export const migrations = [
   AppointmentLife1795312800000,
   WallTimes1795316400000,
   WholeLedger1795320000000,
+  RulesVersions1795324500000,
 ];
