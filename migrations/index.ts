@@ -3,6 +3,7 @@ import { AppointmentLife1795312800000 } from './1795312800000-appointment-life';
 import { WallTimes1795316400000 } from './1795316400000-wall-times';
 import { WholeLedger1795320000000 } from './1795320000000-whole-ledger';
 import { AuditTrail1795334400000 } from './1795334400000-audit-trail';
+import { RulesVersions1795324500000 } from './1795324500000-rules-versions';
 
 /** Every migration, in order. Listed by hand: a file that is not named here does not run. */
 export const migrations = [
@@ -11,4 +12,5 @@ export const migrations = [
   WallTimes1795316400000,
   WholeLedger1795320000000,
   AuditTrail1795334400000,
+  RulesVersions1795324500000,
 ];

@@ -3,7 +3,8 @@ import type { EntityManager } from 'typeorm';
 import type { Call } from '../auth';
 import { Clock, Database, type Interval } from '../platform';
 import { type BookableService, LanesRepository } from './lanes.repository';
-import { identity, type Slot, SlotsService } from './slots.service';
+import { identity, type Slot } from './offers.rules';
+import { SlotsService } from './slots.service';
 import type { VisitSegment } from './visits.rules';
 
 const DAY = 86_400_000;

@@ -13,9 +13,13 @@ import { DayPlanner } from './day-planner.service';
 import { ExceptionsService } from './exceptions.service';
 import { ExplainService } from './explain.service';
 import { KnownLanes } from './known-lanes';
+import { LaneLists } from './lane-lists';
 import { LanesRepository } from './lanes.repository';
 import { ScheduleDayRepository } from './ledger.repository';
 import { Ledger } from './ledger.service';
+import { OffersService } from './offers.service';
+import { OpeningsRepository } from './openings.repository';
+import { OpeningsService } from './openings.service';
 import { PublishedSlotsService } from './published-slots.service';
 import { ResourceLanesService } from './resource-lanes.service';
 import {
@@ -30,6 +34,8 @@ import {
 } from './schedule.entities';
 import { ScheduleRepository } from './schedule.repository';
 import { SchedulesService } from './schedules.service';
+import { SearchLine } from './search-line';
+import { SeenDays } from './seen-days.service';
 import { SessionsRepository } from './sessions.repository';
 import { SlotsService } from './slots.service';
 
@@ -40,13 +46,19 @@ const PROVIDERS = [
   ExceptionsService,
   ExplainService,
   KnownLanes,
+  LaneLists,
   LanesRepository,
   Ledger,
+  OffersService,
+  OpeningsRepository,
+  OpeningsService,
   PublishedSlotsService,
   ResourceLanesService,
   ScheduleDayRepository,
   ScheduleRepository,
   SchedulesService,
+  SearchLine,
+  SeenDays,
   SessionsRepository,
   SlotsService,
 ];

@@ -18,6 +18,11 @@ export class DayGate {
     this.width = Math.max(1, Math.floor(config.databasePoolSize / 2));
   }
 
+  /** Whether bookings are under way in this process. */
+  get isBusy(): boolean {
+    return this.gates.size > 0;
+  }
+
   /**
    * Runs `work` when it is its turn at `key`.
    * @throws Problem `busy` when the turn does not come within a request's budget

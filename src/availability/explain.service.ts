@@ -7,7 +7,8 @@ import { type BookableService, LanesRepository } from './lanes.repository';
 import { ScheduleDayRepository } from './ledger.repository';
 import { bookingWindow, decideWindow, spanOf } from './ledger.rules';
 import { ScheduleRepository } from './schedule.repository';
-import { hasModes, lanesOf, SlotsService, visitOf } from './slots.service';
+import { hasModes, lanesOf, visitOf } from './offers.rules';
+import { SlotsService } from './slots.service';
 import { planVisit, reachesOf, type ResourceLane, segmentStarts, type Visit } from './visits.rules';
 
 export interface ExplainRequest {

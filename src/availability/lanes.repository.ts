@@ -181,6 +181,11 @@ export class LanesRepository {
     return (await tx.query<LaneRow[]>(ALL_LANES as never, [serviceId])).map(toLane);
   }
 
+  /** Those of the practitioners with these schedules who offer a service, in the order of practitioners. */
+  async lanesAmong(tx: EntityManager, serviceId: string, scheduleIds: readonly string[]): Promise<ResourceLane[]> {
+    return (await tx.query<LaneRow[]>(SOME_LANES as never, [serviceId, scheduleIds])).map(toLane);
+  }
+
   /** The living owner of a schedule. */
   async owner(tx: EntityManager, scheduleId: string): Promise<{ practitionerId: string } | { roomId: string }> {
     const [row] = await tx.query<Array<{ practitioner_id: string | null; room_id: string | null }>>(
@@ -227,7 +232,7 @@ const toLane = (row: LaneRow): ResourceLane => ({
 });
 
 /** A simple service is a visit of one segment. */
-const only = ({ durationMinutes }: Timing, lanes: ResourceLane[]): VisitSegment => ({
+export const only = ({ durationMinutes }: Timing, lanes: readonly ResourceLane[]): VisitSegment => ({
   name: null,
   durationMinutes,
   gapAfterMinutes: 0,
@@ -249,6 +254,13 @@ const ALL_LANES = {
   text: `SELECT ${LANE}
          FROM service_practitioner o JOIN practitioner p ON p.id = o.practitioner_id JOIN schedule s ON s.id = p.schedule_id
          WHERE o.service_id = $1 AND p.deleted_at IS NULL ORDER BY p.id`,
+};
+const SOME_LANES = {
+  name: 'some-lanes',
+  text: `SELECT ${LANE}
+         FROM practitioner p JOIN schedule s ON s.id = p.schedule_id
+         JOIN service_practitioner o ON o.service_id = $1 AND o.practitioner_id = p.id
+         WHERE p.schedule_id = ANY($2::uuid[]) AND p.deleted_at IS NULL ORDER BY p.id`,
 };
 const SEGMENTS = {
   name: 'segments',

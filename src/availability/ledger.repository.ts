@@ -258,6 +258,12 @@ export class ScheduleDayRepository {
     return rows.map(fromRow);
   }
 
+  /** The same of single days of schedules; those without a row are left out. */
+  async readSome(tx: EntityManager, keys: readonly DayKey[]): Promise<ReadDay[]> {
+    const rows = await tx.query<DayRow[]>(READ_SOME_DAYS as never, columnsOfKeys(keys));
+    return rows.map(fromRow);
+  }
+
   /** The same of the one day of a practitioner in which an instant lies, without its grid; undefined where it has no row. */
   async readAt(tx: EntityManager, practitionerId: string, instant: number): Promise<ReadDay | undefined> {
     const at = new Date(instant);
@@ -427,6 +433,13 @@ const READ_DAYS = {
   text: daysWhere(
     'schedule_id = ANY($1::uuid[]) AND day BETWEEN $2::date AND $3::date',
     `CASE WHEN bookable OR reopened THEN grid ELSE '[]' END`,
+  ),
+};
+const READ_SOME_DAYS = {
+  name: 'read-some-days',
+  text: daysWhere(
+    '(schedule_id, day) IN (SELECT DISTINCT schedule_id, day FROM unnest($1::uuid[], $2::date[]) AS key (schedule_id, day))',
+    'grid',
   ),
 };
 // Whatever the zone, the local day is at most one beside that of UTC.
