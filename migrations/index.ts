@@ -2,8 +2,8 @@ import { Foundation1795305600000 } from './1795305600000-foundation';
 import { AppointmentLife1795312800000 } from './1795312800000-appointment-life';
 import { WallTimes1795316400000 } from './1795316400000-wall-times';
 import { WholeLedger1795320000000 } from './1795320000000-whole-ledger';
-import { AuditTrail1795334400000 } from './1795334400000-audit-trail';
 import { RulesVersions1795324500000 } from './1795324500000-rules-versions';
+import { AuditTrail1795334400000 } from './1795334400000-audit-trail';
 
 /** Every migration, in order. Listed by hand: a file that is not named here does not run. */
 export const migrations = [
@@ -11,6 +11,6 @@ export const migrations = [
   AppointmentLife1795312800000,
   WallTimes1795316400000,
   WholeLedger1795320000000,
-  AuditTrail1795334400000,
   RulesVersions1795324500000,
+  AuditTrail1795334400000,
 ];

@@ -10,6 +10,7 @@ import {
   LanesRepository,
   Ledger,
   localDays,
+  mayShare,
   type Part,
   ScheduleDayRepository,
   type SeenDay,
@@ -145,7 +146,7 @@ export class BookingService {
 
     const seen = await this.visits.look(tx, service, wish, day);
     const asked = inMode(wish, request.mode ?? undefined, service.modes, seen);
-    const { first, wanted } = this.candidates(asked, seen, attempt);
+    const { first, wanted } = this.candidates(asked, seen, service.capacity, attempt);
     const during = timeOf(first);
     const patientId =
       request.patientId ?? (await this.patients.upsert(tx, call.organizationId, request.patient!, patient)).patient.id;
@@ -232,6 +233,7 @@ export class BookingService {
   private candidates(
     asked: Asked,
     seen: ReadonlyMap<string, readonly SeenDay[]>,
+    capacity: number,
     attempt: number,
   ): { first: Part[]; wanted: Asked } {
     const sorted: Asked = asked.placements ? asked : { ...asked, visit: emptiestFirst(asked.visit, seen) };
@@ -239,6 +241,9 @@ export class BookingService {
     const decision = decide(sorted, seen);
     // The zone of a schedule was changed between two of the readings.
     if (!decision.ok && decision.reason === 'day_missing') throw new TryAgain('the days of a schedule have moved');
+    // Somebody may have opened or left a session between the readings of days and of sessions: then neither told the truth.
+    if (!decision.ok && decision.reason === 'taken' && attempt === 1 && mayShare(capacity, seen))
+      throw new TryAgain('a session has changed meanwhile');
     if (!decision.ok) throw problemOf(sorted, decision);
     const first = decision.parts;
     if (asked.placements) return { first, wanted: asked };

@@ -16,7 +16,7 @@ export {
   storedPublished,
 } from './ledger.repository';
 export { decideWindow, type Published, spanOf } from './ledger.rules';
-export { Ledger, type Reach } from './ledger.service';
+export { Ledger, mayShare, type Reach } from './ledger.service';
 export { GUARDED_CLAIM, type GuardedClaim, guardedClaimValues, KNOWN_LANE, TIME_IS_TAKEN } from './ledger.sql';
 export { ResourceLanesService } from './resource-lanes.service';
 export { hasModes, type SeenDay, type Slot, visitOf } from './offers.rules';
