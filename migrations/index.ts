@@ -4,6 +4,7 @@ import { WallTimes1795316400000 } from './1795316400000-wall-times';
 import { WholeLedger1795320000000 } from './1795320000000-whole-ledger';
 import { RulesVersions1795324500000 } from './1795324500000-rules-versions';
 import { AuditTrail1795334400000 } from './1795334400000-audit-trail';
+import { LimitsAndLocks1795338000000 } from './1795338000000-limits-and-locks';
 
 /** Every migration, in order. Listed by hand: a file that is not named here does not run. */
 export const migrations = [
@@ -13,4 +14,5 @@ export const migrations = [
   WholeLedger1795320000000,
   RulesVersions1795324500000,
   AuditTrail1795334400000,
+  LimitsAndLocks1795338000000,
 ];

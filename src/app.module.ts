@@ -5,7 +5,16 @@ import { AuthModule } from './auth';
 import { AvailabilityJobsModule, AvailabilityModule } from './availability';
 import { ClinicModule } from './clinic';
 import { OperationsModule } from './operations';
-import { type Config, JobsModule, type Log, PlatformModule, ProblemFilter, RequestPipe } from './platform';
+import {
+  type Config,
+  JobsModule,
+  type Log,
+  PlatformJobsModule,
+  PlatformModule,
+  ProblemFilter,
+  RequestLimitsModule,
+  RequestPipe,
+} from './platform';
 
 /** The whole house. What each room is for stands in ARCHITECTURE.md. */
 @Module({})
@@ -16,12 +25,16 @@ export class AppModule {
       imports: [
         PlatformModule.forRoot(config, log),
         AuthModule,
+        // Behind what authenticates: the limit of a principal needs to know it.
+        RequestLimitsModule,
         ClinicModule,
         AvailabilityModule,
         AppointmentsModule,
         OperationsModule,
         // An API process serves requests alone and opens no connection for jobs.
-        ...(config.role === 'api' ? [] : [JobsModule.forRoot(config), AvailabilityJobsModule, AppointmentsJobsModule]),
+        ...(config.role === 'api'
+          ? []
+          : [JobsModule.forRoot(config), PlatformJobsModule, AvailabilityJobsModule, AppointmentsJobsModule]),
       ],
       providers: [
         { provide: APP_FILTER, useClass: ProblemFilter },

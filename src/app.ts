@@ -7,6 +7,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { uuidv7 } from 'uuidv7';
 import { AppModule } from './app.module';
 import {
+  Addresses,
   bodyOf,
   type Config,
   inContext,
@@ -16,6 +17,7 @@ import {
   refuseOtherThanObject,
   refuseUnfit,
   ReplyAdapter,
+  RequestLimits,
 } from './platform';
 
 /** Bodies are small; what is larger is refused while it arrives. */
@@ -23,7 +25,10 @@ const LARGEST_BODY = 262_144;
 
 /** Builds the application without listening yet. */
 export async function createApp(config: Config, log: Log): Promise<NestFastifyApplication> {
+  const proxies = new Addresses(config.trustedProxies);
   const adapter = new ReplyAdapter({
+    // The caller's address is what the nearest proxy says that is not trusted itself; without one, the connection's.
+    trustProxy: proxies.isEmpty ? false : (address: string) => proxies.has(address),
     bodyLimit: LARGEST_BODY,
     forceCloseConnections: 'idle',
     // What the router cannot read does not reach the filter that makes problems.
@@ -51,6 +56,7 @@ export async function createApp(config: Config, log: Log): Promise<NestFastifyAp
     void reply.headers(headers).header('x-request-id', request.id);
     done();
   });
+  fastify.addHook('onRequest', app.get(RequestLimits, { strict: false }).onRequest);
   fastify.removeContentTypeParser('text/plain');
   fastify.addHook('preValidation', (request, _reply, done) => {
     try {
@@ -140,11 +146,20 @@ function withConventions(document: OpenAPIObject): OpenAPIObject {
     description: about,
     schema: text,
   });
-  for (const path of Object.values(document.paths)) {
+  const limitHeader = { schema: text };
+  document.components.responses = {
+    RateLimited: {
+      description: 'Too many requests of this caller or this address; `code` is rate_limited',
+      headers: { 'Retry-After': limitHeader, RateLimit: limitHeader, 'RateLimit-Policy': limitHeader },
+      content: problem,
+    },
+  };
+  for (const [name, path] of Object.entries(document.paths)) {
     for (const method of ['get', 'post', 'put', 'patch', 'delete'] as const) {
       const operation = path[method];
       if (!operation) continue;
       operation.responses['default'] = { description: 'A problem; `code` says which', content: problem };
+      if (name.startsWith('/v1/')) operation.responses['429'] = { $ref: '#/components/responses/RateLimited' };
       const headers = [
         ...(method === 'post'
           ? [header('Idempotency-Key', 'Repetitions under it have one effect, and get the first answer')]

@@ -27,6 +27,12 @@ describe('the settings', () => {
       role: 'all',
       demo: undefined,
       retention: { idempotencyHours: 48, expiredHoldDays: 30, historyDays: 3650 },
+      rateLimits: true,
+      rateLimitOverrides: {},
+      rateLimitsExempt: ['loopback'],
+      trustedProxies: ['none'],
+      distributedLocks: true,
+      lockTtlSeconds: 30,
       logLevel: 'info',
     });
   });
@@ -44,6 +50,12 @@ describe('the settings', () => {
       DATA_DIR: '/data',
       HOLDFAST_ROLE: 'worker',
       HOLDFAST_DEMO: 'false',
+      RATE_LIMITS: 'off',
+      RATE_LIMIT_OVERRIDES: 'principal=10/60, reminders=200/30:closed',
+      RATE_LIMITS_EXEMPT: 'loopback, 192.0.2.7',
+      TRUSTED_PROXIES: '10.0.0.0/8,fd00::/8',
+      DISTRIBUTED_LOCKS: 'off',
+      DISTRIBUTED_LOCK_TTL_SECONDS: '120',
       LOG_LEVEL: 'silent',
       SOMETHING_ELSE: 'is none of its business',
     });
@@ -60,6 +72,15 @@ describe('the settings', () => {
       role: 'worker',
       demo: false,
       retention: { idempotencyHours: 48, expiredHoldDays: 30, historyDays: 3650 },
+      rateLimits: false,
+      rateLimitOverrides: {
+        principal: { count: 10, windowSeconds: 60 },
+        reminders: { count: 200, windowSeconds: 30, onStoreGone: 'closed' },
+      },
+      rateLimitsExempt: ['loopback', '192.0.2.7'],
+      trustedProxies: ['10.0.0.0/8', 'fd00::/8'],
+      distributedLocks: false,
+      lockTtlSeconds: 120,
       logLevel: 'silent',
     });
   });
@@ -84,6 +105,15 @@ describe('the settings', () => {
     ['SECRET_KEY', 'k'.repeat(31)],
     ['HOLDFAST_ROLE', 'ALL'],
     ['HOLDFAST_DEMO', 'yes'],
+    ['RATE_LIMITS', 'true'],
+    ['RATE_LIMIT_OVERRIDES', 'nobody=1/1'],
+    ['RATE_LIMIT_OVERRIDES', 'ip=0/60'],
+    ['RATE_LIMIT_OVERRIDES', 'ip=1/60:never'],
+    ['RATE_LIMIT_OVERRIDES', 'ip=1/60,ip=2/60'],
+    ['RATE_LIMITS_EXEMPT', 'everybody'],
+    ['TRUSTED_PROXIES', '10.0.0.0/33'],
+    ['DISTRIBUTED_LOCKS', 'no'],
+    ['DISTRIBUTED_LOCK_TTL_SECONDS', '0'],
     ['LOG_LEVEL', 'loud'],
   ])('refuse %s=%s by name, in one line', (name, value) => {
     const message = mistakeIn({ [name]: value });
@@ -101,7 +131,9 @@ describe('the settings', () => {
       SECRET_KEY: 'hunter7',
       HOLDFAST_ROLE: 'hunter8',
       HOLDFAST_DEMO: 'hunter9',
-      LOG_LEVEL: 'hunter10',
+      RATE_LIMIT_OVERRIDES: 'hunter10',
+      RATE_LIMITS_EXEMPT: 'hunter11',
+      LOG_LEVEL: 'hunter12',
     };
     const message = mistakeIn(wrong);
     for (const name of Object.keys(wrong)) expect(message).toMatch(new RegExp(`(: |; )${name} `));

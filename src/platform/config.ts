@@ -1,4 +1,6 @@
 import { z } from 'zod';
+import { Addresses } from './addresses';
+import { parseOverrides, type RateLimitOverride } from './rate-limit.declarations';
 
 /**
  * The one place that reads the environment. Every variable is documented in `.env.example`, which a test holds against
@@ -12,6 +14,27 @@ const wholeNumber = (low: number, high: number) =>
     .transform(Number)
     .refine((value) => value >= low && value <= high, `must be between ${low} and ${high}`);
 const postgresUrl = z.string().regex(/^postgres(ql)?:\/\//, 'must be a postgres:// URL');
+const onOrOff = z.enum(['on', 'off']);
+const listOf = (text: string): string[] => text.split(',').map((entry) => entry.trim());
+const addresses = z.string().refine((text) => succeeds(() => new Addresses(listOf(text))), {
+  message: 'must be addresses, networks such as 10.0.0.0/8, loopback, private or none, separated by commas',
+});
+const overrides = z.string().superRefine((text, context) => {
+  try {
+    parseOverrides(text);
+  } catch (error) {
+    context.addIssue({ code: 'custom', message: (error as Error).message });
+  }
+});
+
+function succeeds(work: () => unknown): boolean {
+  try {
+    work();
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 export const environmentSchema = z.object({
   DATABASE_URL: postgresUrl.optional(),
@@ -31,6 +54,12 @@ export const environmentSchema = z.object({
   RETENTION_IDEMPOTENCY_HOURS: wholeNumber(24, 8_760).default(48),
   RETENTION_EXPIRED_HOLD_DAYS: wholeNumber(1, 3_650).default(30),
   RETENTION_HISTORY_DAYS: wholeNumber(30, 36_500).default(3_650),
+  RATE_LIMITS: onOrOff.default('on'),
+  RATE_LIMIT_OVERRIDES: overrides.optional(),
+  RATE_LIMITS_EXEMPT: addresses.default('loopback'),
+  TRUSTED_PROXIES: addresses.default('none'),
+  DISTRIBUTED_LOCKS: onOrOff.default('on'),
+  DISTRIBUTED_LOCK_TTL_SECONDS: wholeNumber(1, 3_600).default(30),
   LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
 });
 
@@ -48,6 +77,18 @@ export interface Settings {
   role: 'all' | 'api' | 'worker';
   demo?: boolean;
   retention: { idempotencyHours: number; expiredHoldDays: number; historyDays: number };
+  /** Whether limits are counted at all. A soft protection. */
+  rateLimits: boolean;
+  /** What was changed about limits, by their names. */
+  rateLimitOverrides: Readonly<Record<string, RateLimitOverride>>;
+  /** Addresses whose requests are not limited; see `Addresses`. */
+  rateLimitsExempt: readonly string[];
+  /** Addresses whose word on whom they forward is taken. */
+  trustedProxies: readonly string[];
+  /** Whether distributed locks are taken at all. A soft protection. */
+  distributedLocks: boolean;
+  /** How long a distributed lock lives that nobody renews, where its user names no time. */
+  lockTtlSeconds: number;
   logLevel: 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent';
 }
 
@@ -93,6 +134,12 @@ export function readSettings(environment: NodeJS.ProcessEnv = process.env): Sett
       expiredHoldDays: env.RETENTION_EXPIRED_HOLD_DAYS,
       historyDays: env.RETENTION_HISTORY_DAYS,
     },
+    rateLimits: env.RATE_LIMITS === 'on',
+    rateLimitOverrides: env.RATE_LIMIT_OVERRIDES === undefined ? {} : parseOverrides(env.RATE_LIMIT_OVERRIDES),
+    rateLimitsExempt: listOf(env.RATE_LIMITS_EXEMPT),
+    trustedProxies: listOf(env.TRUSTED_PROXIES),
+    distributedLocks: env.DISTRIBUTED_LOCKS === 'on',
+    lockTtlSeconds: env.DISTRIBUTED_LOCK_TTL_SECONDS,
     logLevel: env.LOG_LEVEL,
   };
 }

@@ -8,6 +8,7 @@ export type ProblemKind =
   | 'precondition'
   | 'unprocessable'
   | 'gone'
+  | 'limited'
   | 'unavailable';
 
 /** Stable codes of the public contract, each with its kind and HTTP status. */
@@ -38,6 +39,7 @@ const CODES = {
   practitioner_not_eligible: ['unprocessable', 422, 'This practitioner does not offer the service'],
   service_not_bookable: ['unprocessable', 422, 'This service is not offered any more'],
   idempotency_key_reused: ['unprocessable', 422, 'The Idempotency-Key was used for another request'],
+  rate_limited: ['limited', 429, 'Too many requests'],
   busy: ['unavailable', 503, 'Too much is going on; nothing was changed'],
   outcome_unknown: ['unavailable', 503, 'The connection broke while the change was being stored'],
   internal_error: ['unavailable', 500, 'Something went wrong here'],

@@ -1,4 +1,6 @@
-export { type AuditEntry, type AuditFilter, AuditTrail } from './audit-trail';
+export { type AuditEntry, AuditTrail } from './audit-trail';
+export { Addresses } from './addresses';
+export { CleanUp } from './clean-up';
 export { Clock } from './clock';
 export { CONFIG, type Config, readSettings, type Settings, SettingsError } from './config';
 export { Cursors, type Page } from './cursor';
@@ -33,13 +35,19 @@ export { asking, fingerprintOf, Idempotency, type IdempotentRequest, KEEP_ANSWER
 export { isTimeZone, parseInstant, showInstant, zoneDatabase } from './instants';
 export * from './interval';
 export { JobsModule } from './jobs.module';
+export { type Lock, LockLost, LockRefused, Locks } from './locks';
 export { Log } from './logging';
 export { Metrics } from './metrics';
 export { Outbox } from './outbox';
 export { RecurringJobs } from './recurring-jobs';
 export { PipelinedClient } from './pipelined-client';
+export { PlatformJobsModule } from './platform.jobs';
 export { PlatformModule } from './platform.module';
 export { bodyOf, ProblemFilter } from './problem.filter';
+export { openProtections, type Protections } from './protections';
+export { RATE_LIMITS, type RateLimit } from './rate-limit.declarations';
+export { RateLimits } from './rate-limits';
+export { RequestLimits, RequestLimitsModule } from './request-limits';
 export { Reply, ReplyAdapter } from './reply';
 export { currentRequest, inContext, isRequestId } from './request-context';
 export { migrate, type MigrationState, migrationStatus, openDatabase } from './schema';

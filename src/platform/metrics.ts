@@ -70,6 +70,36 @@ export class Metrics {
     registers: [this.registry],
   });
 
+  readonly rateLimitChecks = new Counter({
+    name: 'holdfast_rate_limit_checks_total',
+    help: 'Checks of limits by outcome: allowed, refused; open or closed when the store was gone.',
+    labelNames: ['limit', 'outcome'],
+    registers: [this.registry],
+  });
+  readonly rateLimitStoreUp = new Gauge({
+    name: 'holdfast_rate_limit_store_up',
+    help: 'Whether this process counts limits in Redis at present: 1, or 0 while Redis is gone or slow. Absent without a Redis.',
+    registers: [this.registry],
+  });
+  readonly rateLimitStoreOperations = new Counter({
+    name: 'holdfast_rate_limit_store_operations_total',
+    help: 'Operations of limits on Redis by outcome: done, gone (connection, time-out, a server that is not ready), refused.',
+    labelNames: ['outcome'],
+    registers: [this.registry],
+  });
+  readonly lockAcquisitions = new Counter({
+    name: 'holdfast_lock_acquisitions_total',
+    help: 'Distributed locks by outcome: acquired, refused (somebody else had it until the last attempt), lost while held.',
+    labelNames: ['outcome'],
+    registers: [this.registry],
+  });
+  readonly lockWaitSeconds = new Histogram({
+    name: 'holdfast_lock_wait_seconds',
+    help: 'Time until a distributed lock was acquired, or refused.',
+    buckets: SECONDS,
+    registers: [this.registry],
+  });
+
   constructor() {
     collectDefaultMetrics({ register: this.registry });
   }

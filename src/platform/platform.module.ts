@@ -6,12 +6,14 @@ import { CONFIG, type Config } from './config';
 import { Cursors } from './cursor';
 import { Database } from './database';
 import { Idempotency } from './idempotency';
+import { Locks } from './locks';
 import { Log } from './logging';
 import { Metrics } from './metrics';
 import { Outbox } from './outbox';
+import { RateLimits } from './rate-limits';
 import { connectionOptions } from './schema';
 
-const PROVIDERS = [AuditTrail, Clock, Cursors, Database, Idempotency, Metrics, Outbox];
+const PROVIDERS = [AuditTrail, Clock, Cursors, Database, Idempotency, Locks, Metrics, Outbox, RateLimits];
 
 /** The floor of the house: everything that knows nothing of clinics. The only global module. */
 @Global()

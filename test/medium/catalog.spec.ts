@@ -7,6 +7,10 @@ import { Stage, type Session } from '../support/sessions';
 /** Tables without row-level security, and why they need none. */
 const EXEMPT: Record<string, string> = {
   migrations: 'which migrations ran; no data of any organization',
+  rate_limit:
+    'windows of limits, of the whole install; keys carry the organization, and a hash where a person is meant',
+  rate_limit_hit: 'times within those windows',
+  distributed_locks: 'leases on resources, of the whole install; keys carry ids only',
 };
 
 /**

@@ -44,10 +44,21 @@ export class TestRedis {
     });
   }
 
+  /** Stands still, as a machine that is overloaded would: connections are open, nothing answers. */
+  freeze(): void {
+    this.process?.kill('SIGSTOP');
+  }
+
+  thaw(): void {
+    this.process?.kill('SIGCONT');
+  }
+
   /** Kills it without a word, as a lost machine would. */
   async kill(): Promise<void> {
-    const gone = new Promise((resolve) => this.process?.once('exit', resolve));
-    this.process?.kill('SIGKILL');
+    const { process } = this;
+    if (!process || process.exitCode !== null || process.signalCode !== null) return;
+    const gone = new Promise((resolve) => process.once('exit', resolve));
+    process.kill('SIGKILL');
     await gone;
   }
 }
