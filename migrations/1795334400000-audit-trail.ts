@@ -59,6 +59,8 @@ const AUDITED = {
   schedule_exception: 'id',
   published_slot: 'id',
   api_key: 'id',
+  membership: 'user_id',
+  invitation: 'id',
 };
 
 const TABLES = `

@@ -3,6 +3,7 @@ import { AppointmentLife1795312800000 } from './1795312800000-appointment-life';
 import { WallTimes1795316400000 } from './1795316400000-wall-times';
 import { WholeLedger1795320000000 } from './1795320000000-whole-ledger';
 import { RulesVersions1795324500000 } from './1795324500000-rules-versions';
+import { Identity1795330800000 } from './1795330800000-identity';
 import { AuditTrail1795334400000 } from './1795334400000-audit-trail';
 import { LimitsAndLocks1795338000000 } from './1795338000000-limits-and-locks';
 
@@ -13,6 +14,7 @@ export const migrations = [
   WallTimes1795316400000,
   WholeLedger1795320000000,
   RulesVersions1795324500000,
+  Identity1795330800000,
   AuditTrail1795334400000,
   LimitsAndLocks1795338000000,
 ];

@@ -1,7 +1,7 @@
 import { type DynamicModule, Module } from '@nestjs/common';
 import { APP_FILTER, APP_PIPE } from '@nestjs/core';
 import { AppointmentsJobsModule, AppointmentsModule } from './appointments';
-import { AuthModule } from './auth';
+import { AuthJobsModule, AuthModule } from './auth';
 import { AvailabilityJobsModule, AvailabilityModule } from './availability';
 import { ClinicModule } from './clinic';
 import { OperationsModule } from './operations';
@@ -34,7 +34,13 @@ export class AppModule {
         // An API process serves requests alone and opens no connection for jobs.
         ...(config.role === 'api'
           ? []
-          : [JobsModule.forRoot(config), PlatformJobsModule, AvailabilityJobsModule, AppointmentsJobsModule]),
+          : [
+              JobsModule.forRoot(config),
+              PlatformJobsModule,
+              AuthJobsModule,
+              AvailabilityJobsModule,
+              AppointmentsJobsModule,
+            ]),
       ],
       providers: [
         { provide: APP_FILTER, useClass: ProblemFilter },

@@ -118,7 +118,7 @@ export function describeApi(app: NestFastifyApplication): OpenAPIObject {
       'Scheduling for clinics and practices. Errors are application/problem+json (RFC 9457) with a stable `code`.',
     )
     .setVersion('1')
-    .addBearerAuth({ type: 'http', description: 'An API key, which begins with hf_' })
+    .addBearerAuth({ type: 'http', description: 'An access token, or an API key, which begins with hf_' })
     .addSecurityRequirements('bearer')
     .build();
   const document = SwaggerModule.createDocument(app, description, {
@@ -161,7 +161,7 @@ function withConventions(document: OpenAPIObject): OpenAPIObject {
       operation.responses['default'] = { description: 'A problem; `code` says which', content: problem };
       if (name.startsWith('/v1/')) operation.responses['429'] = { $ref: '#/components/responses/RateLimited' };
       const headers = [
-        ...(method === 'post'
+        ...(method === 'post' && !name.startsWith('/v1/auth/')
           ? [header('Idempotency-Key', 'Repetitions under it have one effect, and get the first answer')]
           : []),
         ...(method === 'get' ? [] : [header('If-Match', 'The ETag that a change is based on; required for schedules')]),

@@ -54,15 +54,21 @@ const COMMANDS: Record<string, (args: string[]) => Promise<number>> = {
       const app = await createApp({ ...install.config, role: 'api' }, Log.create('warn'));
       try {
         await app.init();
-        const made = await app.get(SetupService, { strict: false }).firstOrganization(organization.trim(), timeZone);
+        const made = await app
+          .get(SetupService, { strict: false })
+          .firstOrganization(organization.trim(), timeZone, email);
         if (!made) {
           say('This install has an organization already; nothing was changed.');
           return 1;
         }
         say(`Organization  ${made.organizationId}  ${organization.trim()}`);
         say(`API key       ${made.apiKey}`);
+        say(`Invitation    ${install.config.publicUrl}/docs#invitation=${made.invitationToken}`);
         say(
-          `The key is ${email}'s, as administrator. It is shown this once; people sign in with API keys in this release.`,
+          `Both are for the administrator, ${email}, and are shown this once. The invitation is good for seven days:`,
+        );
+        say(
+          `POST ${install.config.publicUrl}/v1/auth/sign-up {"invitationToken": "${made.invitationToken}", "name", "password"}`,
         );
         return 0;
       } finally {

@@ -30,7 +30,9 @@ export async function prepare(
     const databaseUrl = settings.databaseUrl ?? postgres!.url;
     const secretKey = settings.secretKey ?? (await keptSecret(settings.dataDir, say));
     const publicUrl = settings.publicUrl ?? `http://${settings.host}:${settings.port}`;
-    const config = { ...settings, databaseUrl, secretKey, publicUrl };
+    // A demo has no channels to people, and no people.
+    const logCodes = settings.logCodes ?? settings.demo ?? postgres !== undefined;
+    const config = { ...settings, databaseUrl, secretKey, publicUrl, logCodes };
     if (migrating) await migrate(config, say);
     return { config, embedded: postgres !== undefined, release: async () => postgres?.release() };
   } catch (error) {

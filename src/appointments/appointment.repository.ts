@@ -24,6 +24,8 @@ export interface AppointmentFilter {
   to?: Date;
   practitionerId?: string;
   patientId?: string;
+  /** Where one of its segments takes place. */
+  locationIds?: readonly string[];
   statuses?: AppointmentStatus[];
   confirmationStatus?: string;
   /** Only what changed within this interval, both ends included, and in the order of change. */
@@ -264,10 +266,14 @@ const overBy = (instant: string) => `a.status IN ('held', 'pending') AND a.expir
  * status, so that a rare one is found at once and a frequent one is not sorted. Row comparisons and ranges would not be used
  * under row-level security, plain bounds are.
  */
+const atOneOf = (locations: string): string =>
+  `EXISTS (SELECT 1 FROM appointment_segment b LEFT JOIN practitioner p ON p.id = b.practitioner_id LEFT JOIN room r ON r.id = b.room_id
+     WHERE b.appointment_id = a.id AND coalesce(p.location_id, r.location_id) = ANY(${locations}))`;
+
 function pageOfIds(filter: AppointmentFilter): { sql: string; values: unknown[] } {
   const values: unknown[] = [];
   const bind = (value: unknown, type: string): string => `$${values.push(value)}::${type}`;
-  const { from, to, practitionerId, patientId, statuses, confirmationStatus, changed, after } = filter;
+  const { from, to, practitionerId, patientId, locationIds, statuses, confirmationStatus, changed, after } = filter;
   const take = bind(filter.take, 'integer');
   const last = after && { at: bind(after.at, 'timestamptz'), id: bind(after.id, 'uuid') };
   const between = changed && { since: bind(changed.since, 'timestamptz'), until: bind(changed.until, 'timestamptz') };
@@ -295,6 +301,7 @@ function pageOfIds(filter: AppointmentFilter): { sql: string; values: unknown[] 
     to && `${startsAt} < ${bind(to, 'timestamptz')}`,
     practitioner && practitionerIs,
     patientId && `a.patient_id = ${bind(patientId, 'uuid')}`,
+    locationIds && atOneOf(bind(locationIds, 'uuid[]')),
     confirmationStatus && `a.confirmation_status = ${bind(confirmationStatus, 'text')}`,
   ];
   const walk = (at: string, ...conditions: Array<string | undefined>): string => {

@@ -1,6 +1,6 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
 import { ApiBody, ApiTags } from '@nestjs/swagger';
-import { Allow, type Call, CurrentCall } from '../auth';
+import { type Call, CurrentCall, Permit } from '../auth';
 import {
   Email,
   FlagOrSeconds,
@@ -21,6 +21,7 @@ import { AppointmentsService } from './appointments.service';
 import { BookingService } from './booking.service';
 import { LifeService } from './life.service';
 import { RetirementService } from './retirement.service';
+import { AppointmentScope } from './scope.service';
 
 class BookingPatientDto {
   @Phone()
@@ -119,18 +120,22 @@ export class AppointmentsController {
     private readonly booking: BookingService,
     private readonly appointments: AppointmentsService,
     private readonly life: LifeService,
+    private readonly scope: AppointmentScope,
   ) {}
 
   @Post()
-  book(@CurrentCall() call: Call, @Body() body: BookingDto) {
-    const { patientId, patient } = body;
+  @Permit('appointments:book')
+  async book(@CurrentCall() call: Call, @Body() body: BookingDto) {
+    const request = await this.scope.narrow(call, body);
+    const { patientId, patient } = request;
     if (Boolean(patientId) === Boolean(patient)) {
       throw Problem.invalid({ pointer: '/patient', detail: 'send either patient or patientId' });
     }
-    return this.booking.book(call, body);
+    return this.booking.book(call, request);
   }
 
   @Get()
+  @Permit('appointments:read')
   list(@CurrentCall() call: Call, @Query() query: AppointmentsQueryDto) {
     const unknown = query.status?.split(',').find((status) => !(STATUSES as readonly string[]).includes(status));
     if (unknown !== undefined)
@@ -139,11 +144,13 @@ export class AppointmentsController {
   }
 
   @Get(':id')
+  @Permit('appointments:read')
   get(@CurrentCall() call: Call, @Param('id', IdPipe) id: string) {
     return this.appointments.get(call, id);
   }
 
   @Get(':id/history')
+  @Permit('appointments:read')
   history(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Query() query: ListQuery) {
     return this.appointments.history(call, id, query);
   }
@@ -151,6 +158,7 @@ export class AppointmentsController {
   @Post(':id/confirm')
   @HttpCode(200)
   @ApiBody({ type: ReasonDto, required: false })
+  @Permit('appointments:change')
   confirm(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Body() body?: ReasonDto) {
     return this.life.confirm(call, id, body?.reason);
   }
@@ -158,12 +166,14 @@ export class AppointmentsController {
   @Post(':id/cancel')
   @HttpCode(200)
   @ApiBody({ type: ReasonDto, required: false })
+  @Permit('appointments:change')
   cancel(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Body() body?: ReasonDto) {
     return this.life.cancel(call, id, body?.reason);
   }
 
   @Post(':id/reschedule')
   @HttpCode(200)
+  @Permit('appointments:change')
   reschedule(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Body() body: RescheduleDto) {
     return this.life.reschedule(call, id, body);
   }
@@ -171,6 +181,7 @@ export class AppointmentsController {
   @Post(':id/check-in')
   @HttpCode(200)
   @ApiBody({ type: ReasonDto, required: false })
+  @Permit('appointments:attend')
   checkIn(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Body() body?: ReasonDto) {
     return this.life.checkIn(call, id, body?.reason);
   }
@@ -178,6 +189,7 @@ export class AppointmentsController {
   @Post(':id/complete')
   @HttpCode(200)
   @ApiBody({ type: ReasonDto, required: false })
+  @Permit('appointments:attend')
   complete(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Body() body?: ReasonDto) {
     return this.life.complete(call, id, body?.reason);
   }
@@ -185,6 +197,7 @@ export class AppointmentsController {
   @Post(':id/no-show')
   @HttpCode(200)
   @ApiBody({ type: ReasonDto, required: false })
+  @Permit('appointments:attend')
   noShow(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Body() body?: ReasonDto) {
     return this.life.noShow(call, id, body?.reason);
   }
@@ -192,37 +205,41 @@ export class AppointmentsController {
 
 /** Deleting a record of the clinic needs to know its appointments, so it is answered here. */
 @ApiTags('Locations', 'Practitioners', 'Rooms', 'Services', 'Patients')
-@Allow('administrator', 'receptionist')
 @Controller('v1')
 export class RetirementController {
   constructor(private readonly retirement: RetirementService) {}
 
   @Delete('locations/:id')
   @HttpCode(204)
+  @Permit('clinic:delete')
   location(@CurrentCall() call: Call, @Param('id', IdPipe) id: string) {
     return this.retirement.location(call, id);
   }
 
   @Delete('practitioners/:id')
   @HttpCode(204)
+  @Permit('clinic:delete')
   practitioner(@CurrentCall() call: Call, @Param('id', IdPipe) id: string) {
     return this.retirement.practitioner(call, id);
   }
 
   @Delete('rooms/:id')
   @HttpCode(204)
+  @Permit('clinic:delete')
   room(@CurrentCall() call: Call, @Param('id', IdPipe) id: string) {
     return this.retirement.room(call, id);
   }
 
   @Delete('services/:id')
   @HttpCode(204)
+  @Permit('clinic:delete')
   service(@CurrentCall() call: Call, @Param('id', IdPipe) id: string) {
     return this.retirement.service(call, id);
   }
 
   @Delete('patients/:id')
   @HttpCode(204)
+  @Permit('patients:delete')
   patient(@CurrentCall() call: Call, @Param('id', IdPipe) id: string) {
     return this.retirement.patient(call, id);
   }

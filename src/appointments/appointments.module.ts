@@ -13,6 +13,7 @@ import { PatientRulesService } from './patient-rules.service';
 import { RefusalsService } from './refusals.service';
 import { RetentionService } from './retention.service';
 import { RetirementService } from './retirement.service';
+import { AppointmentScope } from './scope.service';
 import { VisitsService } from './visits.service';
 
 /** Owns the life of an appointment, from booking to its end. */
@@ -25,6 +26,7 @@ import { VisitsService } from './visits.service';
   controllers: [AppointmentsController, RetirementController],
   providers: [
     AppointmentRepository,
+    AppointmentScope,
     AppointmentsService,
     BookingService,
     ExpiryService,

@@ -4,6 +4,7 @@ import { Cursors, Database, DEFAULT_PAGE, type Page, parseInstant, Reply, showIn
 import type { AppointmentStatus } from './appointment.entities';
 import { AppointmentRepository, type FullAppointment } from './appointment.repository';
 import { changedAt, showAppointment, showHistory } from './appointment.representation';
+import { AppointmentScope } from './scope.service';
 
 export interface AppointmentsQuery {
   from?: string;
@@ -24,11 +25,13 @@ export class AppointmentsService {
     private readonly database: Database,
     private readonly cursors: Cursors,
     private readonly appointments: AppointmentRepository,
+    private readonly scope: AppointmentScope,
   ) {}
 
   get(call: Call, id: string): Promise<Reply> {
     return this.database.read(call.organizationId, async (tx) => {
       const appointment = await this.appointments.get(tx, id);
+      await this.scope.require(tx, call, appointment);
       return Reply.ok(showAppointment(appointment), appointment.version);
     });
   }
@@ -51,8 +54,7 @@ export class AppointmentsService {
       const rows = await this.appointments.list(tx, {
         from: instant(from),
         to: instant(to),
-        practitionerId,
-        patientId,
+        ...(await this.scope.filter(tx, call, { practitionerId, patientId })),
         statuses: status === undefined ? undefined : (status.split(',') as AppointmentStatus[]),
         confirmationStatus,
         changed: since && { since, until: until! },
@@ -71,7 +73,7 @@ export class AppointmentsService {
     const after = query.cursor === undefined ? 0 : Number(this.cursors.read(scope, query.cursor)[0]);
     const limit = query.limit ?? DEFAULT_PAGE;
     return this.database.read(call.organizationId, async (tx) => {
-      await this.appointments.get(tx, id);
+      await this.scope.require(tx, call, await this.appointments.get(tx, id));
       const lines = await this.appointments.historyOf(tx, id, after, limit + 1);
       return this.cursors.page(lines, limit, scope, (line) => [String(line.version)], showHistory);
     });

@@ -21,6 +21,7 @@ import { Clock, Idempotency, Log, Metrics, parseInstant, Problem, Reply, TryAgai
 import { APPOINTMENTS } from './appointment.representation';
 import { PatientRulesService } from './patient-rules.service';
 import { type LostTime, RefusalsService } from './refusals.service';
+import { AppointmentScope } from './scope.service';
 import { booked, standingOf, type Term } from './transitions.rules';
 import { type Guarded, guardedBooking, type NewAppointment, type Person, recordBooking } from './booking.sql';
 import {
@@ -70,6 +71,7 @@ export class BookingService {
     private readonly patients: PatientsService,
     private readonly rules: PatientRulesService,
     private readonly refusals: RefusalsService,
+    private readonly scope: AppointmentScope,
   ) {}
 
   /**
@@ -97,7 +99,9 @@ export class BookingService {
         async () =>
           // With what was read before, one statement does it all; mostly there is nothing to look at first.
           (await this.bookKnown(call, request, startsAt)) ??
-          this.idempotency.transaction(call, (tx, attempt) => this.tryToBook(tx, call, request, lost, attempt)),
+          this.idempotency.transaction(call, async (tx, attempt) =>
+            this.scope.requireBooked(tx, call, await this.tryToBook(tx, call, request, lost, attempt)),
+          ),
       );
       if (!reply.stored?.replayed) this.metrics.bookings.inc({ outcome: 'booked' });
       return reply;
@@ -195,6 +199,8 @@ export class BookingService {
    * find out.
    */
   private async bookKnown(call: Call, request: BookingRequest, startsAt: number): Promise<Reply | undefined> {
+    // Whether it is theirs to book is looked up for those who are bound to somebody or some place.
+    if (call.practitionerId !== undefined || call.locationIds !== undefined) return undefined;
     const named = soleNamed(request);
     const known = named && this.known.find(call.organizationId, request.serviceId, named);
     if (!known) return undefined;

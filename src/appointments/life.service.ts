@@ -19,6 +19,7 @@ import { showAppointment } from './appointment.representation';
 import { type Change, expiryOf, recordChanges } from './appointment.sql';
 import { PatientRulesService } from './patient-rules.service';
 import { type LostTime, RefusalsService } from './refusals.service';
+import { AppointmentScope } from './scope.service';
 import {
   accepted,
   type Action,
@@ -81,6 +82,7 @@ export class LifeService {
     private readonly appointments: AppointmentRepository,
     private readonly rules: PatientRulesService,
     private readonly refusals: RefusalsService,
+    private readonly scope: AppointmentScope,
   ) {}
 
   /**
@@ -103,6 +105,8 @@ export class LifeService {
       const swept = stored.status === 'expired';
       requireVersion(call, stored.version, { also: late && swept ? stored.version - 1 : undefined });
       if (!late) refuse(decideTransition(stored, 'confirm', stored.asOf), 'confirm');
+      if (from === 'pending' && call.role === 'patient')
+        throw new Problem('forbidden', 'The clinic decides on a request.');
       if (late && !(service && patientIsThere)) throw expired('The patient or the service is not there any more.');
       if (from === 'held' && service?.paymentRequired) throw new Problem('payment_required');
 
@@ -283,6 +287,8 @@ export class LifeService {
     try {
       const record = async (tx: EntityManager, _: number, read: Read) => {
         const { before, from, after, segments, event, details = {} } = await work(tx, read);
+        await this.scope.require(tx, call, before);
+        if (segments) await this.scope.requireWithin(tx, call, { ...before, segments });
         const change: Change = {
           before,
           after,
@@ -301,6 +307,7 @@ export class LifeService {
         const shown = { ...changed!, segments: segments ?? before.segments, asOf: before.asOf };
         return Reply.ok(showAppointment(shown), shown.version);
       };
+      await this.scope.requireSeen(call, id);
       const reply = await this.idempotency.transaction(call, record, ahead);
       if (!reply.stored?.replayed) this.metrics.transitions.inc({ action, outcome: 'done' });
       return reply;

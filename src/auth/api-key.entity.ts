@@ -1,7 +1,5 @@
 import { Column, Entity, PrimaryColumn } from 'typeorm';
-
-export const ROLES = ['practitioner', 'receptionist', 'administrator', 'operator'] as const;
-export type Role = (typeof ROLES)[number];
+import type { StaffRole } from './permissions';
 
 /** A key of a system that calls the API. Of the secret only a SHA-256 is kept: it has 256 random bits, so it needs no salt. */
 @Entity('api_key')
@@ -16,7 +14,7 @@ export class ApiKey {
   name: string;
 
   @Column('text')
-  role: Role;
+  role: StaffRole;
 
   /** The beginning of the key, by which people recognise it. */
   @Column('text')
@@ -30,4 +28,29 @@ export class ApiKey {
 
   @Column('timestamptz', { nullable: true })
   revokedAt: Date | null;
+
+  /** What of its role's permissions it has; null for all of them. */
+  @Column('text', { array: true, nullable: true })
+  permissions: string[] | null;
+
+  /** Whose rows it is about, if it is limited. */
+  @Column('uuid', { nullable: true })
+  practitionerId: string | null;
+
+  @Column('uuid', { array: true, nullable: true })
+  locationIds: string[] | null;
+
+  @Column('timestamptz', { nullable: true })
+  expiresAt: Date | null;
+
+  /** When another key took its place. */
+  @Column('timestamptz', { nullable: true })
+  rotatedAt: Date | null;
+
+  @Column('timestamptz', { nullable: true })
+  lastUsedAt: Date | null;
+
+  /** The user or key that made it; a user's keys end with his membership. */
+  @Column('uuid', { nullable: true })
+  madeBy: string | null;
 }

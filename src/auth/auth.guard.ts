@@ -1,20 +1,10 @@
-import { type CanActivate, type ExecutionContext, Injectable, SetMetadata } from '@nestjs/common';
+import { type CanActivate, type ExecutionContext, Injectable } from '@nestjs/common';
 import { Reflector } from '@nestjs/core';
 import type { FastifyRequest } from 'fastify';
 import { currentRequest, Problem } from '../platform';
-import type { Role } from './api-key.entity';
+import { AccessTokens } from './access-tokens';
 import { ApiKeysService } from './api-keys.service';
-
-const PUBLIC = 'auth:public';
-const ALLOWED = 'auth:allowed';
-
-/** Open to everybody. */
-export const Public = () => SetMetadata(PUBLIC, true);
-
-/** Open to these roles alone. Without it a route is open to everyone who works with appointments. */
-export const Allow = (...roles: Role[]) => SetMetadata(ALLOWED, roles);
-
-const STAFF: Role[] = ['practitioner', 'receptionist', 'administrator'];
+import { PERMITTED, type Permission, PUBLIC } from './permissions';
 
 /** The one place that decides who calls and whether he may: every route is closed unless it says otherwise. */
 @Injectable()
@@ -22,25 +12,27 @@ export class AuthGuard implements CanActivate {
   constructor(
     private readonly reflector: Reflector,
     private readonly apiKeys: ApiKeysService,
+    private readonly tokens: AccessTokens,
   ) {}
 
   async canActivate(context: ExecutionContext): Promise<boolean> {
-    const targets = [context.getHandler(), context.getClass()];
-    if (this.reflector.getAllAndOverride<boolean | undefined>(PUBLIC, targets)) return true;
+    const handler = context.getHandler();
+    if (this.reflector.getAllAndOverride<boolean | undefined>(PUBLIC, [handler, context.getClass()])) return true;
     const request = context.switchToHttp().getRequest<FastifyRequest>();
-    const key = /^Bearer (\S+)$/i.exec(request.headers.authorization ?? '')?.[1];
-    const actor = key === undefined ? undefined : await this.apiKeys.authenticate(key);
+    const bearer = /^Bearer (\S+)$/i.exec(request.headers.authorization ?? '')?.[1];
+    const known = bearer?.startsWith('hf_') ? this.apiKeys : this.tokens;
+    const actor = bearer === undefined ? undefined : await known.authenticate(bearer);
     if (!actor) {
       throw new Problem(
         'unauthenticated',
-        'Send `Authorization: Bearer <API key>`.',
+        'Send `Authorization: Bearer <access token or API key>`.',
         {},
         { 'WWW-Authenticate': 'Bearer' },
       );
     }
-    const allowed = this.reflector.getAllAndOverride<Role[] | undefined>(ALLOWED, targets) ?? STAFF;
-    if (!allowed.includes(actor.role))
-      throw new Problem('forbidden', `This needs one of the roles: ${allowed.join(', ')}.`);
+    const permission = this.reflector.get<Permission | undefined>(PERMITTED, handler);
+    if (permission === undefined || !actor.permissions.has(permission))
+      throw new Problem('forbidden', `This needs the permission ${permission}.`);
     request.actor = actor;
     const serving = currentRequest();
     if (serving) serving.actor = actor.principalId;

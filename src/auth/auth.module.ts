@@ -1,16 +1,44 @@
 import { Module } from '@nestjs/common';
-import { APP_GUARD } from '@nestjs/core';
+import { APP_GUARD, DiscoveryModule } from '@nestjs/core';
 import { TypeOrmModule } from '@nestjs/typeorm';
+import { AccessTokens } from './access-tokens';
+import { AccountsService } from './accounts.service';
 import { ApiKey } from './api-key.entity';
 import { ApiKeysController } from './api-keys.controller';
 import { ApiKeysService } from './api-keys.service';
+import { AuthController, InvitationsController, UsersController } from './auth.controllers';
 import { AuthGuard } from './auth.guard';
+import { IdentityCleanUp } from './clean-up.service';
+import { CodeDelivery, LoggedDelivery } from './code-delivery';
+import { InvitationsService } from './invitations.service';
+import { MembersService } from './members.service';
+import { OtpService } from './otp.service';
+import { Passwords } from './passwords';
+import { RoutePermissions } from './route-permissions';
+import { Secrets } from './secrets';
+import { SessionsService } from './sessions.service';
+import { SigningKeys } from './signing-keys';
 
 /** Who calls and what he may do. */
 @Module({
-  imports: [TypeOrmModule.forFeature([ApiKey])],
-  controllers: [ApiKeysController],
-  providers: [ApiKeysService, { provide: APP_GUARD, useClass: AuthGuard }],
-  exports: [ApiKeysService],
+  imports: [TypeOrmModule.forFeature([ApiKey]), DiscoveryModule],
+  controllers: [ApiKeysController, AuthController, InvitationsController, UsersController],
+  providers: [
+    AccessTokens,
+    AccountsService,
+    ApiKeysService,
+    { provide: CodeDelivery, useClass: LoggedDelivery },
+    IdentityCleanUp,
+    InvitationsService,
+    MembersService,
+    OtpService,
+    Passwords,
+    RoutePermissions,
+    Secrets,
+    SessionsService,
+    SigningKeys,
+    { provide: APP_GUARD, useClass: AuthGuard },
+  ],
+  exports: [AccountsService, ApiKeysService, CodeDelivery, IdentityCleanUp, InvitationsService, SigningKeys],
 })
 export class AuthModule {}

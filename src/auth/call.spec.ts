@@ -2,8 +2,14 @@ import 'reflect-metadata';
 import type { ExecutionContext } from '@nestjs/common';
 import { fingerprintOf, Problem } from '../platform';
 import { type Actor, type Call, CurrentCall, requireVersion } from './call';
+import { permissionsOf } from './permissions';
 
-const actor: Actor = { organizationId: 'an organization', principalId: 'a key', role: 'receptionist' };
+const actor: Actor = {
+  organizationId: 'an organization',
+  principalId: 'a key',
+  role: 'receptionist',
+  permissions: permissionsOf('receptionist'),
+};
 
 class Probe {
   method(@CurrentCall() call: Call): Call {

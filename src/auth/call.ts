@@ -1,13 +1,29 @@
 import { createParamDecorator, type ExecutionContext } from '@nestjs/common';
 import type { FastifyRequest } from 'fastify';
 import { fingerprintOf, type IdempotentRequest, Problem } from '../platform';
-import type { Role } from './api-key.entity';
+import type { Permission, Role } from './permissions';
+
+/** The rows that a caller's permissions are about; without any of these, all of his organization's. */
+export interface Scope {
+  /** A patient, by the phone that he has shown to be his: the patient who has this phone, if there is one already. */
+  phone?: string;
+  /** A practitioner: his own schedule and appointments. */
+  practitionerId?: string;
+  /** A receptionist of these branches: what takes place there. */
+  locationIds?: readonly string[];
+}
 
 /** Who calls, once the guard has found out. */
-export interface Actor {
+export interface Actor extends Scope {
   organizationId: string;
+  /** The API key, the user, or the phone of a patient. */
   principalId: string;
   role: Role;
+  permissions: ReadonlySet<Permission>;
+  /** Of those who signed in, users and patients. */
+  sessionId?: string;
+  /** Whether the principal is a user, who has an account of his own. */
+  user?: boolean;
 }
 
 declare module 'fastify' {
@@ -31,12 +47,15 @@ export const CurrentCall = createParamDecorator((_: unknown, context: ExecutionC
   return {
     ...request.actor,
     channel: 'api',
-    idempotencyKey: request.method === 'POST' ? readIdempotencyKey(request.headers['idempotency-key']) : undefined,
+    idempotencyKey: takesKeys(request) ? readIdempotencyKey(request.headers['idempotency-key']) : undefined,
     fingerprint:
       request.method === 'POST' ? fingerprintOf(request.method, request.url, request.body ?? {}) : Buffer.alloc(0),
     ifMatch: readIfMatch(request.headers['if-match']),
   };
 });
+
+/** Signing in and out has no answer to replay: it would have to be kept, and it is a secret. */
+const takesKeys = ({ method, url }: FastifyRequest): boolean => method === 'POST' && !url.startsWith('/v1/auth/');
 
 /**
  * Node joins or drops repeated headers; either way one of two contradicting values would win silently.

@@ -1,4 +1,10 @@
+export { AccountsService } from './accounts.service';
 export { ApiKeysService } from './api-keys.service';
-export { Allow, Public } from './auth.guard';
+export { AuthJobsModule } from './auth.jobs';
 export { AuthModule } from './auth.module';
+export { IdentityCleanUp } from './clean-up.service';
+export { CodeDelivery, type Delivery } from './code-delivery';
 export { type Call, CurrentCall, requireVersion } from './call';
+export { InvitationsService } from './invitations.service';
+export { Permit, Public } from './permissions';
+export { SigningKeys } from './signing-keys';

@@ -1,6 +1,6 @@
 import { Body, Controller, Delete, Get, Headers, Param, Post, Put, Query } from '@nestjs/common';
 import { ApiHeader, ApiResponse, ApiTags } from '@nestjs/swagger';
-import { type Call, CurrentCall } from '../auth';
+import { type Call, CurrentCall, Permit } from '../auth';
 import { NewResourceDto } from '../clinic';
 import {
   Id,
@@ -21,6 +21,7 @@ import { ExceptionsService } from './exceptions.service';
 import { ExplainService } from './explain.service';
 import { PublishedSlotsService } from './published-slots.service';
 import { ResourceLanesService } from './resource-lanes.service';
+import { ScheduleScope } from './schedule-scope.service';
 import { SchedulesService } from './schedules.service';
 import { SlotsService } from './slots.service';
 
@@ -116,43 +117,56 @@ export class SchedulesController {
   constructor(
     private readonly schedules: SchedulesService,
     private readonly exceptions: ExceptionsService,
+    private readonly scope: ScheduleScope,
   ) {}
 
   @Get(':id')
-  get(@CurrentCall() call: Call, @Param('id', IdPipe) id: string) {
+  @Permit('schedules:read')
+  async get(@CurrentCall() call: Call, @Param('id', IdPipe) id: string) {
+    await this.scope.require(call, id);
     return this.schedules.get(call, id);
   }
 
   @Put(':id/hours')
-  setHours(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Body() body: HoursDto) {
+  @Permit('schedules:write')
+  async setHours(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Body() body: HoursDto) {
+    await this.scope.require(call, id);
     return this.schedules.setHours(call, id, body);
   }
 
   @Post(':id/exceptions')
-  addException(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Body() body: NewExceptionDto) {
+  @Permit('schedules:write')
+  async addException(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Body() body: NewExceptionDto) {
+    await this.scope.require(call, id);
     return this.exceptions.add(call, id, body);
   }
 
   @Get(':id/exceptions')
-  listExceptions(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Query() query: ListQuery) {
+  @Permit('schedules:read')
+  async listExceptions(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Query() query: ListQuery) {
+    await this.scope.require(call, id);
     return this.exceptions.list(call, id, query);
   }
 
   @Get(':id/exceptions/:exceptionId')
-  getException(
+  @Permit('schedules:read')
+  async getException(
     @CurrentCall() call: Call,
     @Param('id', IdPipe) id: string,
     @Param('exceptionId', IdPipe) exceptionId: string,
   ) {
+    await this.scope.require(call, id);
     return this.exceptions.get(call, id, exceptionId);
   }
 
   @Delete(':id/exceptions/:exceptionId')
-  removeException(
+  @Permit('schedules:write')
+  async removeException(
     @CurrentCall() call: Call,
     @Param('id', IdPipe) id: string,
     @Param('exceptionId', IdPipe) exceptionId: string,
   ) {
+    await this.scope.require(call, id);
     return this.exceptions.remove(call, id, exceptionId);
   }
 }
@@ -160,25 +174,36 @@ export class SchedulesController {
 @ApiTags('Schedules')
 @Controller('v1/schedules/:id/published-slots')
 export class PublishedSlotsController {
-  constructor(private readonly published: PublishedSlotsService) {}
+  constructor(
+    private readonly published: PublishedSlotsService,
+    private readonly scope: ScheduleScope,
+  ) {}
 
   @Post()
-  publish(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Body() body: NewPublishedSlotDto) {
+  @Permit('schedules:write')
+  async publish(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Body() body: NewPublishedSlotDto) {
+    await this.scope.require(call, id);
     return this.published.publish(call, id, body);
   }
 
   @Get()
-  list(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Query() query: ListQuery) {
+  @Permit('schedules:read')
+  async list(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Query() query: ListQuery) {
+    await this.scope.require(call, id);
     return this.published.list(call, id, query);
   }
 
   @Get(':slotId')
-  get(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Param('slotId', IdPipe) slotId: string) {
+  @Permit('schedules:read')
+  async get(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Param('slotId', IdPipe) slotId: string) {
+    await this.scope.require(call, id);
     return this.published.get(call, id, slotId);
   }
 
   @Delete(':slotId')
-  withdraw(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Param('slotId', IdPipe) slotId: string) {
+  @Permit('schedules:write')
+  async withdraw(@CurrentCall() call: Call, @Param('id', IdPipe) id: string, @Param('slotId', IdPipe) slotId: string) {
+    await this.scope.require(call, id);
     return this.published.withdraw(call, id, slotId);
   }
 }
@@ -192,6 +217,7 @@ export class SlotsController {
   ) {}
 
   @Get('explain')
+  @Permit('slots:read')
   explain(@CurrentCall() call: Call, @Query() query: ExplainQuery) {
     return this.explanations.explain(call, query);
   }
@@ -200,6 +226,7 @@ export class SlotsController {
   @ApiHeader({ name: 'if-none-match', required: false, description: 'The ETag of an earlier answer' })
   @ApiResponse({ status: 200 })
   @ApiResponse({ status: 304, description: 'Nothing has changed since then' })
+  @Permit('slots:read')
   search(@CurrentCall() call: Call, @Query() query: SlotsQuery, @Headers('if-none-match') ifNoneMatch?: string) {
     return this.slots.search(call, query, ifNoneMatch);
   }
@@ -212,11 +239,13 @@ export class ResourceLanesController {
   constructor(private readonly lanes: ResourceLanesService) {}
 
   @Post('practitioners')
+  @Permit('clinic:write')
   createPractitioner(@CurrentCall() call: Call, @Body() body: NewResourceDto) {
     return this.lanes.createPractitioner(call, body);
   }
 
   @Post('rooms')
+  @Permit('clinic:write')
   createRoom(@CurrentCall() call: Call, @Body() body: NewResourceDto) {
     return this.lanes.createRoom(call, body);
   }

@@ -33,6 +33,7 @@ import {
   ScheduleHours,
 } from './schedule.entities';
 import { ScheduleRepository } from './schedule.repository';
+import { ScheduleScope } from './schedule-scope.service';
 import { SchedulesService } from './schedules.service';
 import { SearchLine } from './search-line';
 import { SeenDays } from './seen-days.service';
@@ -56,6 +57,7 @@ const PROVIDERS = [
   ResourceLanesService,
   ScheduleDayRepository,
   ScheduleRepository,
+  ScheduleScope,
   SchedulesService,
   SearchLine,
   SeenDays,

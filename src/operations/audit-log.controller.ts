@@ -1,6 +1,6 @@
 import { Controller, Get, Query } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
-import { Allow, type Call, CurrentCall } from '../auth';
+import { type Call, CurrentCall, Permit } from '../auth';
 import {
   type AuditEntry,
   AuditTrail,
@@ -53,7 +53,7 @@ export class AuditLogController {
 
   /** Who changed what and when, the newest first. */
   @Get()
-  @Allow('administrator')
+  @Permit('audit-log:read')
   async list(@CurrentCall() call: Call, @Query() query: AuditLogQuery): Promise<Page<ReturnType<typeof show>>> {
     const scope = `audit-log/${call.organizationId}`;
     const before = query.cursor === undefined ? undefined : Number(this.cursors.read(scope, query.cursor)[0]);

@@ -1,5 +1,7 @@
+import { randomBytes } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import type { EntityManager } from 'typeorm';
+import { AccountsService } from '../auth';
 import { ResourceLanesService, ScheduleRepository } from '../availability';
 import { LocationsService, OrganizationService, PractitionersService, RoomsService, ServicesService } from '../clinic';
 import { Database } from '../platform';
@@ -36,6 +38,7 @@ export interface DemoClinic {
   organizationId: string;
   apiKey: string;
   timeZone: string;
+  operator: { email: string; password: string };
   locations: Array<{ id: string; name: string }>;
   practitioners: Array<{ id: string; scheduleId: string; name: string }>;
   rooms: Array<{ id: string; scheduleId: string; name: string }>;
@@ -48,6 +51,7 @@ export class DemoService {
   constructor(
     private readonly database: Database,
     private readonly setup: SetupService,
+    private readonly accounts: AccountsService,
     private readonly organization: OrganizationService,
     private readonly locations: LocationsService,
     private readonly lanes: ResourceLanesService,
@@ -62,6 +66,8 @@ export class DemoService {
     const first = await this.setup.firstOrganization('Demo Clinic', ZONE);
     if (!first) return undefined;
     const { organizationId } = first;
+    const operator = { email: 'operator@demo.example', password: randomBytes(12).toString('base64url') };
+    await this.accounts.create(organizationId, { ...operator, name: 'Demo operator' }, { role: 'operator' });
     return this.database.transaction(organizationId, async (tx) => {
       const main = await this.locations.insert(tx, organizationId, { name: 'Main Street', timeZone: ZONE });
       const branch = await this.locations.insert(tx, organizationId, { name: 'Riverside', timeZone: ZONE });
@@ -95,7 +101,7 @@ export class DemoService {
       });
       services.push({ id: visit.id, key: 'visit', name });
       const locations = [main, branch].map(({ id, name }) => ({ id, name }));
-      return { ...first, timeZone: ZONE, locations, practitioners, rooms, services };
+      return { ...first, timeZone: ZONE, operator, locations, practitioners, rooms, services };
     });
   }
 

@@ -1,10 +1,9 @@
 import { Controller, Get, Header } from '@nestjs/common';
 import { ApiProduces, ApiTags } from '@nestjs/swagger';
-import { Allow } from '../auth';
+import { Permit } from '../auth';
 import { Metrics } from '../platform';
 
 @ApiTags('Operations')
-@Allow('operator', 'administrator')
 @Controller('metrics')
 export class MetricsController {
   constructor(private readonly metrics: Metrics) {}
@@ -13,6 +12,7 @@ export class MetricsController {
   @Get()
   @ApiProduces('text/plain')
   @Header('Content-Type', 'text/plain; version=0.0.4; charset=utf-8')
+  @Permit('operations:read')
   show(): Promise<string> {
     return this.metrics.registry.metrics();
   }

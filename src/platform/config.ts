@@ -51,6 +51,7 @@ export const environmentSchema = z.object({
   DATA_DIR: z.string().min(1).default('.holdfast'),
   HOLDFAST_ROLE: z.enum(['all', 'api', 'worker']).default('all'),
   HOLDFAST_DEMO: flag.optional(),
+  LOG_CODES: flag.optional(),
   RETENTION_IDEMPOTENCY_HOURS: wholeNumber(24, 8_760).default(48),
   RETENTION_EXPIRED_HOLD_DAYS: wholeNumber(1, 3_650).default(30),
   RETENTION_HISTORY_DAYS: wholeNumber(30, 36_500).default(3_650),
@@ -76,6 +77,8 @@ export interface Settings {
   dataDir: string;
   role: 'all' | 'api' | 'worker';
   demo?: boolean;
+  /** Writes codes and tokens for people into the log; unset, where there is a demo. */
+  logCodes?: boolean;
   retention: { idempotencyHours: number; expiredHoldDays: number; historyDays: number };
   /** Whether limits are counted at all. A soft protection. */
   rateLimits: boolean;
@@ -97,6 +100,8 @@ export interface Config extends Settings {
   databaseUrl: string;
   secretKey: string;
   publicUrl: string;
+  /** What a password costs to check, below the usual: for tests alone. Not read from the environment. */
+  passwordCost?: { memoryCost: number; timeCost: number };
 }
 
 /** Nest's injection token for {@link Config}. */
@@ -129,6 +134,7 @@ export function readSettings(environment: NodeJS.ProcessEnv = process.env): Sett
     dataDir: env.DATA_DIR,
     role: env.HOLDFAST_ROLE,
     demo: env.HOLDFAST_DEMO,
+    logCodes: env.LOG_CODES,
     retention: {
       idempotencyHours: env.RETENTION_IDEMPOTENCY_HOURS,
       expiredHoldDays: env.RETENTION_EXPIRED_HOLD_DAYS,

@@ -219,6 +219,7 @@ describe('Holdfast on its own PostgreSQL', () => {
       baseUrl: program.url,
       organizationId: expect.any(String),
       apiKey: expect.stringMatching(/^hf_/),
+      operator: { email: expect.stringMatching(/@/), password: expect.any(String) },
       timeZone: expect.any(String),
       locations: expect.arrayContaining([named]),
       practitioners: demo.practitioners.map(() => lane),

@@ -1,3 +1,4 @@
+import { decodeJwt } from 'jose';
 import { contentsOf, inDays, maker, newPhone, openSql, type Sql } from '../support/api';
 import { addOrganization, type Answer, type Caller, seedClinic, startApp, type TestApp } from '../support/app';
 
@@ -16,11 +17,15 @@ type Owned = Record<
   | 'schedules'
   | 'appointments'
   | 'api-keys'
+  | 'invitations'
+  | 'users'
   | 'exceptions'
   | 'published'
   | 'visits',
   string
 >;
+
+const NOBODY = '01890000-0000-7000-8000-000000000000';
 
 describe('two organizations', () => {
   let app: TestApp;
@@ -81,6 +86,15 @@ describe('two organizations', () => {
     ];
     const visit = await call('POST', '/v1/services', { body: { name, segments } });
     const apiKey = await call('POST', '/v1/api-keys', { body: { name } });
+    const invite = async (role: string) => {
+      const email = `${role}.of.${call === theirs ? 'foreign-secret' : 'our-own'}@example.org`;
+      return (await call('POST', '/v1/invitations', { body: { email, role } })).body;
+    };
+    const invitation = await invite('operator');
+    const { invitationToken } = await invite('receptionist');
+    const signedUp = await app.as(undefined)('POST', '/v1/auth/sign-up', {
+      body: { invitationToken, name, password: 'a password for tests' },
+    });
     return {
       locations: location.id,
       practitioners: practitioner.id,
@@ -93,6 +107,8 @@ describe('two organizations', () => {
       published: published.body.id,
       visits: visit.body.id,
       'api-keys': apiKey.body.id,
+      invitations: invitation.id,
+      users: decodeJwt(signedUp.body.accessToken).sub!,
     };
   }
 
@@ -134,6 +150,21 @@ describe('two organizations', () => {
       'POST /v1/appointments/{id}/complete': { reason: 'X' },
       'POST /v1/appointments/{id}/no-show': { reason: 'X' },
       'POST /v1/api-keys': { name: 'X' },
+      'POST /v1/api-keys/{id}/rotate': { overlapSeconds: 60 },
+      'POST /v1/invitations': { email: 'x@example.org', role: 'receptionist', locationIds: [ids.locations] },
+      'PATCH /v1/users/{id}': { role: 'practitioner', practitionerId: ids.practitioners },
+      'POST /v1/auth/sign-out': {},
+      'POST /v1/auth/totp': {},
+      'POST /v1/auth/totp/confirm': { code: '123456' },
+      'POST /v1/auth/totp/remove': { code: '123456' },
+      // Open to everybody: not there is what somebody gets whose secret is none.
+      'POST /v1/auth/otp': { organizationId: NOBODY, phone: newPhone() },
+      'POST /v1/auth/otp/verify': { organizationId: NOBODY, phone: newPhone(), code: '123456' },
+      'POST /v1/auth/sign-up': { invitationToken: 'none', name: 'X', password: 'a password for tests' },
+      'POST /v1/auth/sign-in': { email: 'nobody@example.org', password: 'a password for tests' },
+      'POST /v1/auth/refresh': { refreshToken: 'none' },
+      'POST /v1/auth/password-reset': { email: 'nobody@example.org' },
+      'POST /v1/auth/password-reset/confirm': { token: 'none', password: 'a password for tests' },
     };
     return bodies[`${method} ${path}`];
   };
@@ -302,10 +333,20 @@ describe('two organizations', () => {
   });
 
   it('close every route to nobody, but for health and documentation', async () => {
-    const open = ['/health/live', '/health/ready'];
+    const open: Record<string, number> = {
+      '/health/live': 200,
+      '/health/ready': 200,
+      '/v1/auth/otp': 404,
+      '/v1/auth/otp/verify': 401,
+      '/v1/auth/sign-up': 404,
+      '/v1/auth/sign-in': 401,
+      '/v1/auth/refresh': 401,
+      '/v1/auth/password-reset': 202,
+      '/v1/auth/password-reset/confirm': 401,
+    };
     for (const operation of operations) {
       const answer = await send(app.as(undefined), operation, fillPath(operation.path, own), bodyFor(operation, own));
-      const expected = open.includes(operation.path) ? 200 : 401;
+      const expected = open[operation.path] ?? 401;
       expect([operation, answer.status]).toEqual([operation, expected]);
     }
   });

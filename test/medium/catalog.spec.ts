@@ -13,6 +13,9 @@ const EXEMPT: Record<string, string> = {
   distributed_locks: 'leases on resources, of the whole install; keys carry ids only',
 };
 
+/** Tables of the install itself, users and sessions among them: closed to everybody but the system role. */
+const OF_THE_INSTALL = ['auth_session', 'password_reset', 'signing_key', 'user_account'];
+
 /**
  * What the database itself promises about organizations and history, read from its catalog and tried out. Each check is a
  * query for offences, and is seen red: the offence is planted and must be reported.
@@ -52,6 +55,7 @@ describe('the catalog', () => {
     expect(booked.status).toBe(201);
     await app.app.get(AuditTrail, { strict: false }).chain();
     await clinic.call('POST', '/v1/rooms', { body: { name: 'not in the log yet', timeZone: 'UTC' } });
+    await clinic.call('POST', '/v1/api-keys', { body: { name: 'Of a practitioner' } });
     // Every reference has a row that makes it, those that this release cannot make by itself too.
     await stage.look(`
       UPDATE patient SET location_id = (SELECT min(id::text)::uuid FROM location);
@@ -73,7 +77,26 @@ describe('the catalog', () => {
       INSERT INTO service_segment_resource (organization_id, id, service_id, position, practitioner_id, room_id)
         (SELECT s.organization_id, gen_random_uuid(), service_id, position, p.id, NULL FROM service_segment s, practitioner p LIMIT 1)
         UNION ALL
-        (SELECT s.organization_id, gen_random_uuid(), service_id, position, NULL, r.id FROM service_segment s, room r LIMIT 1)`);
+        (SELECT s.organization_id, gen_random_uuid(), service_id, position, NULL, r.id FROM service_segment s, room r LIMIT 1);
+      UPDATE api_key k SET role = 'practitioner', practitioner_id = p.id FROM practitioner p
+        WHERE p.organization_id = k.organization_id AND k.name = 'Of a practitioner';
+      WITH person AS (
+        INSERT INTO user_account (id, email, name, password_hash) VALUES (gen_random_uuid(), 'a@example.org', 'A', '') RETURNING id),
+      member AS (
+        INSERT INTO membership (organization_id, user_id, role, practitioner_id)
+          SELECT p.organization_id, person.id, 'practitioner', p.id FROM person, practitioner p LIMIT 1
+          RETURNING organization_id, user_id, practitioner_id),
+      phone AS (
+        INSERT INTO phone_identity (organization_id, id, phone, verified_at)
+          SELECT organization_id, gen_random_uuid(), '+4915123456789', now() FROM member RETURNING organization_id, id, phone),
+      code AS (
+        INSERT INTO otp_code (organization_id, phone, purpose, code_hash, expires_at)
+          SELECT organization_id, phone, 'sign-in', '', now() FROM phone),
+      invited AS (
+        INSERT INTO invitation (organization_id, id, email, role, practitioner_id, token_hash, expires_at)
+          SELECT organization_id, gen_random_uuid(), 'b@example.org', 'practitioner', practitioner_id, '', now() FROM member)
+      INSERT INTO auth_session (id, organization_id, phone_identity_id, token_hash, client, expires_at)
+        SELECT gen_random_uuid(), organization_id, id, '', '', now() FROM phone`);
   });
   afterEach(async () => {
     // An open transaction would keep the next test's changes of tables waiting.
@@ -114,7 +137,8 @@ describe('the catalog', () => {
     );
     return rows.map((row) => row.name);
   };
-  const ownedTables = async () => (await tables()).filter((table) => !(table in EXEMPT));
+  const ownedTables = async () =>
+    (await tables()).filter((table) => !(table in EXEMPT) && !OF_THE_INSTALL.includes(table));
   const keyOf = (table: string) => (table === 'organization' ? 'id' : 'organization_id');
 
   describe('row-level security', () => {
@@ -136,12 +160,48 @@ describe('the catalog', () => {
          ORDER BY relname`,
         [quoted(roles.app), quoted(roles.system), quoted(roles.retention)],
       );
-      return rows.map((row) => row.name).filter((name) => !(name in EXEMPT));
+      return rows.map((row) => row.name).filter((name) => !(name in EXEMPT) && !OF_THE_INSTALL.includes(name));
     };
 
     it('is enabled, forced and the same on every table', async () => {
       expect(await openTables()).toEqual([]);
       for (const name of Object.keys(EXEMPT)) expect(await tables()).toContain(name);
+    });
+
+    /** What of the install's own tables is open: to which role, or because security is not forced. */
+    const openToOthers = async (): Promise<string[]> => {
+      const rows = await stage.look<{ what: string }>(
+        `SELECT relname || ' ' || what AS what FROM pg_class c, LATERAL (
+           SELECT 'is not closed' AS what WHERE NOT (relrowsecurity AND relforcerowsecurity)
+           UNION ALL SELECT 'has a policy ' || polname FROM pg_policy
+             WHERE polrelid = c.oid AND polroles <> ARRAY[$1::regrole::oid]
+           UNION ALL SELECT 'is granted to ' || rolname FROM pg_roles
+             WHERE rolname = ANY($2) AND has_any_column_privilege(oid, c.oid, 'SELECT, INSERT, UPDATE, REFERENCES')) open
+         WHERE relnamespace = 'public'::regnamespace AND relname = ANY($3) ORDER BY 1`,
+        [quoted(roles.system), [roles.app, roles.retention], OF_THE_INSTALL],
+      );
+      return rows.map((row) => row.what);
+    };
+
+    it('opens users, sessions and signing keys to the system alone', async () => {
+      expect(await openToOthers()).toEqual([]);
+      expect(await tables()).toEqual(expect.arrayContaining(OF_THE_INSTALL));
+      const session = await as('app', clinic.organizationId);
+      await expect(session.run('SELECT 1 FROM user_account')).rejects.toMatchObject({ code: '42501' });
+    });
+
+    it.each([
+      ['is granted to', 'GRANT SELECT (email) ON user_account TO %'],
+      ['has a policy also', 'CREATE POLICY also ON auth_session TO % USING (true)'],
+      ['is not closed', 'ALTER TABLE signing_key NO FORCE ROW LEVEL SECURITY'],
+    ])('is missed where one of them %s', async (what, offence) => {
+      await stage.look('BEGIN');
+      try {
+        await stage.look(offence.replaceAll('%', quoted(roles.app)));
+        expect(await openToOthers()).toEqual([expect.stringContaining(what)]);
+      } finally {
+        await stage.look('ROLLBACK');
+      }
     });
 
     /** All that the role that prunes is granted, and what its policies make of it. */

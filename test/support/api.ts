@@ -42,8 +42,12 @@ export async function contentsOf(sql: Sql): Promise<Record<string, string>> {
   const states = await sql(
     tables
       .map(({ name }) => {
-        // Publishing an event is no effect of a request.
-        const row = name === 'outbox_event' ? 't.id::text' : 't::text';
+        // Publishing an event is no effect of a request, and neither is that a key was used.
+        const own: Record<string, string> = {
+          outbox_event: 't.id::text',
+          api_key: `(to_jsonb(t) - 'last_used_at')::text`,
+        };
+        const row = own[name] ?? 't::text';
         return `SELECT '${name}' AS name, count(*) || ' ' || coalesce(md5(string_agg(${row}, E'\\n' ORDER BY ${row})), '') AS state FROM ${name} t`;
       })
       .join(' UNION ALL '),

@@ -51,6 +51,8 @@ export async function startApp(overrides: Partial<Config> & { databaseUrl?: stri
     distributedLocks: true,
     lockTtlSeconds: 30,
     logLevel: 'silent',
+    // Cheap, for tests sign in a lot and none of them is about how long that takes.
+    passwordCost: { memoryCost: 64, timeCost: 1 },
     ...overrides,
     databaseUrl,
   };

@@ -36,6 +36,8 @@ interface Table {
   within?: string;
   /** What others who make the same row wait for, where they may make the same one: kind and key in SQL over row `t`. */
   made?: { kind: string; key: string };
+  /** Closed to the role that serves an organization, which can neither make such rows nor look for them. */
+  ofTheInstall?: boolean;
 }
 
 /** The days of a session: those of its claim. */
@@ -85,6 +87,14 @@ export const TABLES: Record<string, Table> = {
     key: `t.appointment_id || '/' || t.version`,
     within: `ARRAY['appointment/' || t.appointment_id]`,
   },
+  invitation: { key: 't.id' },
+  user_account: { key: 't.id', ofTheInstall: true },
+  membership: { key: `t.organization_id || '/' || t.user_id` },
+  otp_code: { key: `t.phone || '/' || t.purpose` },
+  phone_identity: { key: 't.id' },
+  password_reset: { key: 't.user_id', ofTheInstall: true },
+  auth_session: { key: 't.id', ofTheInstall: true },
+  signing_key: { key: 't.id', ofTheInstall: true },
   outbox_event: { key: 't.id' },
   idempotency_key: {
     key: `t.principal || '/' || t.key`,
@@ -108,6 +118,14 @@ const ORDER = [
   'location',
   'organization',
   'api_key',
+  'otp_code',
+  'phone_identity',
+  'invitation',
+  'user_account',
+  'membership',
+  'password_reset',
+  'auth_session',
+  'signing_key',
 ];
 
 const STRENGTHS: Mode[] = ['key share', 'share', 'no key update', 'update'];
@@ -242,6 +260,7 @@ const HELD = `
 
 /** The rows of this very transaction: made by it, or versions of others that it has changed. */
 const MADE = tables
+  .filter(([, { ofTheInstall }]) => !ofTheInstall)
   .map(
     ([table, spec]) =>
       `SELECT ${makingOf(table, spec)}, 'new' AS mode FROM ${table} t WHERE t.xmin = pg_current_xact_id_if_assigned()::xid`,
