@@ -31,4 +31,5 @@ EXPOSE 3000
 HEALTHCHECK --interval=5s --timeout=4s --start-period=30s --retries=6 \
   CMD ["node", "-e", "fetch('http://127.0.0.1:' + process.env.PORT + '/health/ready', { signal: AbortSignal.timeout(3000) }).then((reply) => process.exit(reply.ok ? 0 : 1), () => process.exit(1))"]
 # Node itself is told to stop; through npm the signal would pass by a shell.
-CMD ["node", "dist/src/main.js"]
+# The young generation grows to 16 MB three times over else, which is a quarter of what a process needs.
+CMD ["node", "--max-semi-space-size=4", "dist/src/main.js"]

@@ -392,9 +392,14 @@ describe('the plans of hot queries', () => {
       },
     ],
     [
-      'an API key by its hash, as the system role',
-      [/"api_key"[^]*"key_hash"/],
-      () => status(401, app.as(`hf_${'nobody'.repeat(6)}`)('GET', '/v1/organization')),
+      'an API key by its public part, as the system role',
+      [/FROM api_key[^]*prefix = /],
+      () => status(401, app.as(`${clinic.apiKey.slice(0, -6)}nobody`)('GET', '/v1/organization')),
+    ],
+    [
+      'an API key of earlier releases by its hash, as the system role',
+      [/FROM api_key[^]*key_hash = /],
+      () => status(401, app.as(`hf_${'nobody'.repeat(7)}x`)('GET', '/v1/organization')),
     ],
     ['a page of API keys', [/"api_key"/], () => status(200, clinic.call('GET', '/v1/api-keys?limit=50'))],
   ])('use indexes: %s', async (_, sent, work) => {

@@ -301,6 +301,11 @@ async function keep(sql: Sql, known: Map<string, unknown>): Promise<Arena['resto
     );
     const all = columns.map(({ name }) => name).join(', ');
     const keys = columns.filter((column) => column.key).map(({ name }) => name);
+    if (keys.length === 0) {
+      // A heap of notes that nobody reads here.
+      removals.push(`TRUNCATE ${table}`);
+      continue;
+    }
     const others = columns.filter((column) => !column.key).map(({ name }) => `${name} = excluded.${name}`);
     removals.unshift(
       `DELETE FROM ${table} t WHERE NOT EXISTS (SELECT 1 FROM kept.${table} k WHERE ${keys.map((name) => `k.${name} = t.${name}`).join(' AND ')})`,

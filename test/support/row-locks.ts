@@ -96,6 +96,13 @@ export const TABLES: Record<string, Table> = {
   auth_session: { key: 't.id', ofTheInstall: true },
   signing_key: { key: 't.id', ofTheInstall: true },
   outbox_event: { key: 't.id' },
+  // Without a key, and of nobody but who made it.
+  audit_pending: { key: `t.xmin || '/' || t.ctid` },
+  audit_log: { key: `t.organization_id || '/' || t.seq` },
+  audit_head: { key: 't.organization_id' },
+  rate_limit: { key: 't.key', ofTheInstall: true },
+  rate_limit_hit: { key: `t.key || '/' || t.number`, ofTheInstall: true },
+  distributed_locks: { key: 't.key', ofTheInstall: true },
   idempotency_key: {
     key: `t.principal || '/' || t.key`,
     within: `ARRAY['key/' || hashtextextended(t.organization_id || '/' || t.principal || '/' || t.key, 0)]`,

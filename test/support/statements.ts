@@ -110,4 +110,9 @@ export class Statements {
   }
 }
 
-const textOf = (query: unknown): string => (typeof query === 'string' ? query : (query as { text: string }).text);
+/** The text by which a statement is known again: without the name of the request that it is sent for. */
+const textOf = (query: unknown): string =>
+  (typeof query === 'string' ? query : (query as { text: string }).text).replace(
+    /('holdfast\.request_id', ')[^']*/,
+    '$1',
+  );
