@@ -1,7 +1,7 @@
 import 'reflect-metadata';
 import { Controller, Get, Query } from '@nestjs/common';
 import { AppModule } from '../../../src/app.module';
-import { type Call, CurrentCall } from '../../../src/auth';
+import { type Call, CurrentCall, Permit } from '../../../src/auth';
 import { Database, Id, InstantParameter, WholeParameter } from '../../../src/platform';
 
 /**
@@ -27,6 +27,7 @@ class RoundTripController {
   constructor(private readonly database: Database) {}
 
   @Get('round-trip')
+  @Permit('slots:read')
   read(@CurrentCall() call: Call, @Query() query: RoundTripQuery) {
     return this.database.read(call.organizationId, async (tx) => ({
       data: await tx.query<unknown[]>('SELECT 1 AS one'),
