@@ -37,8 +37,7 @@ export async function auditLedger(databaseUrl: string, scope: AuditScope = {}): 
  * appointment, and whether the constraint that has the last word is there. Reads one snapshot, changes nothing.
  */
 export function audit(database: Database, scope: AuditScope = {}): Promise<Finding[]> {
-  return database.system('audit of the ledger', async (tx) => {
-    await tx.query(`SET LOCAL statement_timeout = '10min'`);
+  const look = async (tx: EntityManager) => {
     const filter = [scope.organizationId ?? null, scope.scheduleIds ?? null];
     return [
       ...(await missingConstraint(tx)),
@@ -49,7 +48,8 @@ export function audit(database: Database, scope: AuditScope = {}): Promise<Findi
       ...(await sessionsOffTheirClaims(tx, filter)),
       ...(await brokenHistory(tx, filter)),
     ];
-  });
+  };
+  return database.system('audit of the ledger', look, { minutes: 60 });
 }
 
 const IN_SCOPE = '($1::uuid IS NULL OR organization_id = $1) AND ($2::uuid[] IS NULL OR schedule_id = ANY($2))';

@@ -49,6 +49,8 @@ type Unchained = Omit<AuditEntry, 'seq' | 'hash'> & { organizationId: string };
 const CHAINING = 0x747261696c;
 /** Entries of one transaction. */
 const BATCH = 500;
+/** A long log takes its time. */
+const LONG = { minutes: 60 };
 /** Before the first entry of every log. */
 const NOTHING = Buffer.alloc(32);
 
@@ -136,7 +138,7 @@ export class AuditTrail {
     const heads = await this.database.system('verify the audit trail: heads', (tx) => tx.query<Head[]>(READ_HEADS));
     const findings: TrailFinding[] = await this.headless();
     for (const head of heads) {
-      const finding = await this.database.system('verify the audit trail', (tx) => this.verifyOne(tx, head));
+      const finding = await this.database.system('verify the audit trail', (tx) => this.verifyOne(tx, head), LONG);
       if (finding) findings.push(finding);
     }
     return [...findings, ...(await this.untold())];
@@ -184,7 +186,7 @@ export class AuditTrail {
 
   /** Versions of appointments that no entry tells of, although the log had begun by then. */
   private untold(): Promise<TrailFinding[]> {
-    return this.database.system('verify the audit trail: appointments', async (tx) => {
+    const look = async (tx: EntityManager) => {
       const rows = await tx.query<Array<{ id: string; appointment: string; version: number }>>(
         `SELECT h.organization_id AS id, h.appointment_id AS appointment, h.version FROM appointment_history h
          WHERE h.at > (SELECT min(at) FROM audit_log l WHERE l.organization_id = h.organization_id)
@@ -198,7 +200,8 @@ export class AuditTrail {
         seq: null,
         detail: `version ${version} of appointment ${appointment} is told of nowhere`,
       }));
-    });
+    };
+    return this.database.system('verify the audit trail: appointments', look, LONG);
   }
 
   private seal(organizationId: string, seq: number, hash: Buffer): Buffer {

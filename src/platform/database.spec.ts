@@ -1,5 +1,5 @@
 import type { DataSource } from 'typeorm';
-import { Database } from './database';
+import { Database, LIMITS } from './database';
 import { Log } from './logging';
 import { Metrics } from './metrics';
 
@@ -99,6 +99,28 @@ describe('a single statement', () => {
 
   it('that the server had to give up has changed nothing', async () => {
     await expect(single(refusing('book', '57014'))).rejects.toMatchObject({ code: 'busy', status: 503 });
+  });
+});
+
+describe('a transaction that takes its time', () => {
+  const { transactionTimeout } = LIMITS;
+  beforeEach(() => (LIMITS.transactionTimeout = 0));
+  afterEach(() => (LIMITS.transactionTimeout = transactionTimeout));
+  const working = (minutes?: number) => {
+    const sent: string[] = [];
+    const work = () => new Promise((resolve) => setTimeout(resolve, 2));
+    return { sent, done: refusing('nothing', '', sent).system('a look at everything', work, { minutes }) };
+  };
+
+  it('is undone, for what it has decided may be old', async () => {
+    await expect(working().done).rejects.toMatchObject({ code: 'busy' });
+  });
+
+  it('is given it where it asks for it', async () => {
+    const { sent, done } = working(5);
+    await done;
+    expect(sent[0]).toContain("set_config('idle_in_transaction_session_timeout', '300000ms', true)");
+    expect(sent[0]).toContain("set_config('statement_timeout', '300000ms', true)");
   });
 });
 

@@ -120,10 +120,16 @@ export class Database implements OnApplicationBootstrap {
   /**
    * Runs `work` across organizations, as the system role. For the few works that cannot know the organization yet or that
    * serve all of them; `reason` says which, in the log.
+   * @param minutes in place of the usual time-outs, for who looks a whole install over and locks nothing
    */
-  system<T>(reason: string, work: (tx: EntityManager) => Promise<T>): Promise<T> {
+  system<T>(
+    reason: string,
+    work: (tx: EntityManager) => Promise<T>,
+    { minutes }: { minutes?: number } = {},
+  ): Promise<T> {
     this.log.debugEvent('system_transaction', { reason });
-    return this.attempts('system', (attempt) => this.once('system', null, attempt, work));
+    const patience = minutes === undefined ? undefined : minutes * 60_000;
+    return this.attempts('system', (attempt) => this.once('system', null, attempt, work, undefined, patience));
   }
 
   /**
@@ -234,6 +240,7 @@ export class Database implements OnApplicationBootstrap {
     attempt: number,
     work: (tx: EntityManager, attempt: number) => Promise<T>,
     key?: string,
+    patience?: number,
   ): Promise<T> {
     const roles = await this.findRoles();
     const runner = this.dataSource.createQueryRunner();
@@ -242,7 +249,7 @@ export class Database implements OnApplicationBootstrap {
       connection.failure = undefined;
       const started = performance.now();
       const locks = kind === 'write' ? locksOf(organizationId!, attempt, key) : '';
-      const opened = connection.query(this.opening(kind, roles, organizationId) + locks);
+      const opened = connection.query(this.opening(kind, roles, organizationId, patience) + locks);
       // Its failure is told below; until then it is nobody's unhandled rejection.
       opened.catch(() => undefined);
       // For TypeORM, which refuses to lock outside of a transaction; its own way of opening one takes a round trip more.
@@ -250,7 +257,7 @@ export class Database implements OnApplicationBootstrap {
       try {
         const result = await work(runner.manager, attempt);
         await opened;
-        if (performance.now() - started > LIMITS.transactionTimeout) {
+        if (performance.now() - started > (patience ?? LIMITS.transactionTimeout)) {
           // The process was stopped or starved in between. What it decided may be old: refuse it, as the server would.
           throw Problem.busy('The transaction took too long and was undone; please try again.');
         }
@@ -330,7 +337,7 @@ export class Database implements OnApplicationBootstrap {
    * One message of the simple protocol: beginning, role, organization, time-outs. The values are ours (a role's name
    * from the catalog, a checked UUID, numbers), and are quoted all the same.
    */
-  private opening(kind: Kind, roles: Roles, organizationId: string | null): string {
+  private opening(kind: Kind, roles: Roles, organizationId: string | null, patience?: number): string {
     const request = kind === 'read' ? undefined : currentRequest();
     const role = { write: 'app', read: 'app', system: 'system', retention: 'retention' } as const;
     const settings: Array<[string, string]> = [
@@ -342,8 +349,8 @@ export class Database implements OnApplicationBootstrap {
       ['TimeZone', 'UTC'],
       ['DateStyle', 'ISO'],
       ['lock_timeout', `${LIMITS.lockTimeout}ms`],
-      ['statement_timeout', `${LIMITS.statementTimeout}ms`],
-      ['idle_in_transaction_session_timeout', `${LIMITS.idleTimeout}ms`],
+      ['statement_timeout', `${patience ?? LIMITS.statementTimeout}ms`],
+      ['idle_in_transaction_session_timeout', `${patience ?? LIMITS.idleTimeout}ms`],
     ];
     const calls = settings.map(([name, value]) => `set_config('${name}', ${quote(value)}, true)`).join(', ');
     const isolation = kind === 'read' ? ' ISOLATION LEVEL REPEATABLE READ READ ONLY' : '';
