@@ -232,6 +232,10 @@ export class LifeService {
       if (service) await this.rules.lock(tx, service, seen.patientId);
       lost.allowOverlap = service?.allowPatientOverlap;
 
+      const offered =
+        asked && !(asked instanceof Problem) && asked.visit.segments.every((each) => each.lanes.length > 0);
+      const looked = offered ? this.ledger.look(tx, reachOf(asked)) : undefined;
+      looked?.catch(() => undefined);
       const [before, own] = await this.lockWithClaims(tx, id);
       if (before.segments.some((segment, index) => segment.scheduleId !== seen.segments[index]?.scheduleId)) {
         throw new TryAgain('the appointment was moved meanwhile');
@@ -258,7 +262,14 @@ export class LifeService {
       const wish = wishOf(before);
       const expected = expectedTime(asked);
       await this.rules.check(tx, service, { ...wish, during: expected });
-      const claimed = await this.ledger.claim(tx, reachOf(asked), claim, (locked) => decide(asked, locked), own);
+      const claimed = await this.ledger.claim(
+        tx,
+        reachOf(asked),
+        claim,
+        (locked) => decide(asked, locked),
+        own,
+        looked,
+      );
       if (!claimed.ok) throw problemOf(asked, claimed);
 
       const segments = segmentsOf(claimed.parts, id, organizationId);

@@ -53,6 +53,7 @@ export class Ledger {
    * already is given up before, and does not stand in its way: one atomic swap, for the caller throws a refusal, and so
    * rolls it back.
    * @param choose pure; is asked a second time when claims that are over were in the way
+   * @param looked what {@link look} finds, where the caller has asked already
    */
   async claim(
     tx: EntityManager,
@@ -60,10 +61,13 @@ export class Ledger {
     claim: NewClaim,
     choose: (seen: Seen) => VisitDecision,
     own: readonly HeldClaim[] = [],
+    looked = this.look(tx, reaches),
   ): Promise<Extract<VisitDecision, { ok: true }> | VisitRefusal> {
     const had = daysOfHeld(own);
     const keys = [...had, ...reaches.flatMap(({ lane, during }) => daysOf(lane, [during]))];
-    const [inTheWay, present] = await Promise.all([this.expiredWithin(tx, reaches), this.days.existing(tx, keys)]);
+    const { inTheWay, present } = await looked;
+    // The days of what is covered were read with it.
+    if (own.every((each) => each.covered)) for (const key of had) present.add(keyOf(key));
     for (const { lane, during } of reaches) {
       const expired = inTheWay.filter((each) => each.scheduleId === lane.scheduleId).map(rangeOf);
       // Where several share a schedule, giving a place to one can move others to another place.
@@ -85,6 +89,16 @@ export class Ledger {
     locked = await this.days.lock(tx, keys);
     const second = choose(await this.seen(tx, locked, claim, reaches));
     return second.ok ? this.occupy(tx, second, claim, locked) : second;
+  }
+
+  /**
+   * What a claim wants to know before its locks: which claims that are over are within reach, and which days have rows. Hints
+   * both, by single statements: under the locks all of it is found again.
+   */
+  async look(tx: EntityManager, reaches: readonly Reach[]): Promise<{ inTheWay: Claim[]; present: Set<string> }> {
+    const keys = reaches.flatMap(({ lane, during }) => daysOf(lane, [during]));
+    const [inTheWay, present] = await Promise.all([this.expiredWithin(tx, reaches), this.days.existing(tx, keys)]);
+    return { inTheWay, present };
   }
 
   /** What the holder occupies, by itself or in sessions, as it is before any lock on its days. */
