@@ -152,15 +152,22 @@ const surroundings = (dataDir: string): NodeJS.ProcessEnv => ({
 /**
  * Starts one process on a database that is ready, which it neither seeds nor removes.
  * @param preload modules that it loads first
+ * @param settings what it is told otherwise than by default
  * @throws InstallError when it does not become ready
  */
-export async function startOn(databaseUrl: string, dataDir: string, preload: string[]): Promise<AppProcess> {
+export async function startOn(
+  databaseUrl: string,
+  dataDir: string,
+  preload: string[],
+  settings: NodeJS.ProcessEnv = {},
+): Promise<AppProcess> {
   const environment = {
     ...surroundings(dataDir),
     HOLDFAST_DEMO: 'false',
     DATABASE_URL: databaseUrl,
     MIGRATION_DATABASE_URL: '',
     SECRET_KEY: randomBytes(32).toString('hex'),
+    ...settings,
   };
   const one = new AppProcess(environment, preload);
   try {
