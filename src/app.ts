@@ -1,9 +1,11 @@
+import cors, { type FastifyCorsOptions } from '@fastify/cors';
 import { NestFactory } from '@nestjs/core';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { DocumentBuilder, type OpenAPIObject, SwaggerModule } from '@nestjs/swagger';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import helmet from 'helmet';
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
+import type { Socket } from 'node:net';
 import { uuidv7 } from 'uuidv7';
 import { AppModule } from './app.module';
 import {
@@ -22,6 +24,8 @@ import {
 
 /** Bodies are small; what is larger is refused while it arrives. */
 const LARGEST_BODY = 262_144;
+/** Of a request line with all headers, in bytes; the longest tokens have one. */
+const LARGEST_HEAD = 16_384;
 
 /** Builds the application without listening yet. */
 export async function createApp(config: Config, log: Log): Promise<NestFastifyApplication> {
@@ -30,6 +34,8 @@ export async function createApp(config: Config, log: Log): Promise<NestFastifyAp
     // The caller's address is what the nearest proxy says that is not trusted itself; without one, the connection's.
     trustProxy: proxies.isEmpty ? false : (address: string) => proxies.has(address),
     bodyLimit: LARGEST_BODY,
+    http: { maxHeaderSize: LARGEST_HEAD },
+    clientErrorHandler: (error, socket) => refuseConnection(error, socket),
     forceCloseConnections: 'idle',
     // What the router cannot read does not reach the filter that makes problems.
     frameworkErrors: (error: Error, request: FastifyRequest, reply: FastifyReply) => {
@@ -56,6 +62,8 @@ export async function createApp(config: Config, log: Log): Promise<NestFastifyAp
     void reply.headers(headers).header('x-request-id', request.id);
     done();
   });
+  // Before the limits, whose refusals are to be read by pages, too. Awaited, or its hook would come behind all others.
+  if (config.corsOrigins.length > 0) await fastify.register(cors, corsOf(config));
   fastify.addHook('onRequest', app.get(RequestLimits, { strict: false }).onRequest);
   fastify.removeContentTypeParser('text/plain');
   fastify.addHook('preValidation', (request, _reply, done) => {
@@ -85,6 +93,41 @@ export async function createApp(config: Config, log: Log): Promise<NestFastifyAp
     yamlDocumentUrl: 'openapi.yaml',
   });
   return app;
+}
+
+/** For scripts of pages that are named. Who calls is told by a token and never by a cookie, so credentials are not allowed. */
+const corsOf = ({ corsOrigins }: Config): FastifyCorsOptions => ({
+  origin: [...corsOrigins],
+  methods: ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'],
+  allowedHeaders: ['Authorization', 'Content-Type', 'Idempotency-Key', 'If-Match', 'If-None-Match', 'X-Request-Id'],
+  exposedHeaders: [
+    ...['ETag', 'Location', 'Idempotency-Replayed', 'X-Request-Id'],
+    ...['Retry-After', 'RateLimit', 'RateLimit-Policy'],
+  ],
+  maxAge: 600,
+});
+
+/**
+ * What is no request that could be read: no hook and no filter sees it. Nothing is logged, for anybody can send it, as often as
+ * he likes.
+ */
+function refuseConnection(error: NodeJS.ErrnoException, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
+  if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT')
+    return void socket.end('HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
+  const problem =
+    error.code === 'HPE_HEADER_OVERFLOW'
+      ? new Problem('headers_too_large', `All headers together may have ${LARGEST_HEAD} bytes.`)
+      : Problem.invalid({ pointer: '', detail: 'This is no HTTP request.' });
+  const body = JSON.stringify(bodyOf(problem, ''));
+  const head = [
+    `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}`,
+    'Connection: close',
+    'Cache-Control: no-store',
+    'Content-Type: application/problem+json; charset=utf-8',
+    `Content-Length: ${Buffer.byteLength(body)}`,
+  ];
+  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`);
 }
 
 /** What every answer carries. Worked out once: the middleware that does it anew each time cost 3 % of a booking. */

@@ -5,7 +5,9 @@ import type { EntityManager } from 'typeorm';
 import { uuidv7 } from 'uuidv7';
 import { Clock, ConstraintViolation, Database, Log, Problem } from '../platform';
 import type { Call } from './call';
+import type { Client } from './client';
 import { CodeDelivery } from './code-delivery';
+import { IdentityLimits } from './identity-limits';
 import { addressOf, InvitationsService, type Post } from './invitations.service';
 import { Passwords } from './passwords';
 import { Secrets, sha256 } from './secrets';
@@ -46,11 +48,13 @@ export class AccountsService {
     private readonly passwords: Passwords,
     private readonly sessions: SessionsService,
     private readonly invitations: InvitationsService,
+    private readonly limits: IdentityLimits,
     private readonly delivery: CodeDelivery,
   ) {}
 
   /** Makes the account of somebody who was invited, and signs him in. Of any number at once one does; the others get 409. */
-  async signUp({ invitationToken, name, password }: SignUp, client: Buffer): Promise<Tokens> {
+  async signUp({ invitationToken, name, password }: SignUp, client: Client): Promise<Tokens> {
+    await this.limits.signUp(client);
     const { email } = await this.invitations.require(invitationToken);
     if (await this.find(email)) throw known();
     const hash = await this.passwords.hash(password);
@@ -59,7 +63,7 @@ export class AccountsService {
         const { organizationId, ...post } = await this.invitations.take(tx, invitationToken);
         const userId = await this.insert(tx, { email: post.email, name, hash });
         await this.join(tx, organizationId, userId, post);
-        return this.sessions.open(tx, organizationId, { userId }, client);
+        return this.sessions.open(tx, organizationId, { userId }, client.print);
       });
       this.log.event('user_signed_up', { userId: opened.subject.principalId, role: opened.subject.role });
       return await this.sessions.tokens(opened);
@@ -70,8 +74,9 @@ export class AccountsService {
   }
 
   /** Signs in. One way and one answer for whoever may not: an address that nobody has, a wrong password, a wrong code. */
-  async signIn(credentials: Credentials, client: Buffer): Promise<Tokens> {
+  async signIn(credentials: Credentials, client: Client): Promise<Tokens> {
     const { password, totpCode, organizationId, invitationToken } = credentials;
+    await this.limits.signIn(credentials.email, client);
     const user = await this.find(credentials.email);
     const right = await this.passwords.matches(user?.passwordHash, password);
     if (!user || !right) throw refused();
@@ -98,12 +103,14 @@ export class AccountsService {
   }
 
   /** Sends a link to who has an account. The answer does not wait for that, and so cannot tell whether there is one. */
-  requestReset(email: string): void {
+  async requestReset(email: string, client: Client): Promise<void> {
+    await this.limits.passwordReset(email, client);
     void this.sendReset(addressOf(email)).catch((error: unknown) => this.log.failure('password_reset_not_sent', error));
   }
 
   /** Sets a new password by the token that was sent, once, and ends all sessions. */
-  async confirmReset(token: string, password: string): Promise<void> {
+  async confirmReset(token: string, password: string, client: Client): Promise<void> {
+    await this.limits.newPassword(client);
     const found = await this.database.system('whose password is to be set', (tx) =>
       tx.query<unknown[]>('SELECT 1 FROM password_reset WHERE token_hash = $1 AND expires_at > now()', [sha256(token)]),
     );
@@ -162,7 +169,9 @@ export class AccountsService {
     });
   }
 
-  private async changeTotp({ principalId }: Call, code: string, sql: string): Promise<void> {
+  private async changeTotp(call: Call, code: string, sql: string): Promise<void> {
+    await this.limits.secondFactor(call);
+    const { principalId } = call;
     await this.database.system('change a second factor', async (tx) => {
       const [user] = await tx.query<[User?]>(`${USER} WHERE id = $1 FOR NO KEY UPDATE`, [principalId]);
       if (!user?.totpSecret) throw Problem.notFound('second factor');
@@ -190,8 +199,8 @@ export class AccountsService {
     return organizationId;
   }
 
-  private open(tx: EntityManager, user: User, organizationId: string, client: Buffer) {
-    return this.sessions.open(tx, organizationId, { userId: user.id }, client);
+  private open(tx: EntityManager, user: User, organizationId: string, client: Client) {
+    return this.sessions.open(tx, organizationId, { userId: user.id }, client.print);
   }
 
   private async insert(

@@ -3,7 +3,7 @@ import { ApiBody, ApiTags } from '@nestjs/swagger';
 import { Email, Flag, Id, IdPipe, Ids, ListQuery, OneOf, Phone, Problem, Text } from '../platform';
 import { AccountsService } from './accounts.service';
 import { type Call, CurrentCall } from './call';
-import { CurrentClient } from './client';
+import { type Client, CurrentClient } from './client';
 import { InvitationsService } from './invitations.service';
 import { MembersService } from './members.service';
 import { OtpService } from './otp.service';
@@ -109,34 +109,34 @@ export class AuthController {
   @Post('otp')
   @Public()
   @HttpCode(202)
-  requestCode(@Body() { organizationId, phone }: OtpDto) {
-    return this.otp.request(organizationId, phone);
+  requestCode(@Body() { organizationId, phone }: OtpDto, @CurrentClient() client: Client) {
+    return this.otp.request(organizationId, phone, client);
   }
 
   @Post('otp/verify')
   @Public()
   @HttpCode(200)
-  verifyCode(@Body() { organizationId, phone, code }: OtpVerificationDto, @CurrentClient() client: Buffer) {
+  verifyCode(@Body() { organizationId, phone, code }: OtpVerificationDto, @CurrentClient() client: Client) {
     return this.otp.verify(organizationId, phone, code, client);
   }
 
   @Post('sign-up')
   @Public()
-  signUp(@Body() body: SignUpDto, @CurrentClient() client: Buffer) {
+  signUp(@Body() body: SignUpDto, @CurrentClient() client: Client) {
     return this.accounts.signUp(body, client);
   }
 
   @Post('sign-in')
   @Public()
   @HttpCode(200)
-  signIn(@Body() body: SignInDto, @CurrentClient() client: Buffer) {
+  signIn(@Body() body: SignInDto, @CurrentClient() client: Client) {
     return this.accounts.signIn(body, client);
   }
 
   @Post('refresh')
   @Public()
   @HttpCode(200)
-  refresh(@Body() { refreshToken }: RefreshDto, @CurrentClient() client: Buffer) {
+  refresh(@Body() { refreshToken }: RefreshDto, @CurrentClient() client: Client) {
     return this.sessions.refresh(refreshToken, client);
   }
 
@@ -153,16 +153,16 @@ export class AuthController {
   @Post('password-reset')
   @Public()
   @HttpCode(202)
-  requestReset(@Body() { email }: PasswordResetDto) {
-    this.accounts.requestReset(email);
+  async requestReset(@Body() { email }: PasswordResetDto, @CurrentClient() client: Client) {
+    await this.accounts.requestReset(email, client);
     return {};
   }
 
   @Post('password-reset/confirm')
   @Public()
   @HttpCode(204)
-  confirmReset(@Body() { token, password }: NewPasswordDto) {
-    return this.accounts.confirmReset(token, password);
+  confirmReset(@Body() { token, password }: NewPasswordDto, @CurrentClient() client: Client) {
+    return this.accounts.confirmReset(token, password, client);
   }
 
   @Post('totp')

@@ -10,6 +10,7 @@ import { AuthController, InvitationsController, UsersController } from './auth.c
 import { AuthGuard } from './auth.guard';
 import { IdentityCleanUp } from './clean-up.service';
 import { CodeDelivery, LoggedDelivery } from './code-delivery';
+import { IdentityLimits } from './identity-limits';
 import { InvitationsService } from './invitations.service';
 import { MembersService } from './members.service';
 import { OtpService } from './otp.service';
@@ -29,6 +30,7 @@ import { SigningKeys } from './signing-keys';
     ApiKeysService,
     { provide: CodeDelivery, useClass: LoggedDelivery },
     IdentityCleanUp,
+    IdentityLimits,
     InvitationsService,
     MembersService,
     OtpService,

@@ -2,7 +2,9 @@ import { randomInt, timingSafeEqual } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import { uuidv7 } from 'uuidv7';
 import { ConstraintViolation, Database, Log, Problem, showInstant } from '../platform';
+import type { Client } from './client';
 import { CodeDelivery } from './code-delivery';
+import { IdentityLimits } from './identity-limits';
 import { Secrets } from './secrets';
 import { SessionsService, type Tokens } from './sessions.service';
 
@@ -21,6 +23,7 @@ export class OtpService {
     private readonly database: Database,
     private readonly secrets: Secrets,
     private readonly sessions: SessionsService,
+    private readonly limits: IdentityLimits,
     private readonly delivery: CodeDelivery,
     private readonly log: Log,
   ) {}
@@ -29,8 +32,14 @@ export class OtpService {
    * Sends a new code, which is from then on the only one. Says the same for every phone, whether or not it is a patient's:
    * nothing here looks.
    */
-  async request(organizationId: string, phone: string): Promise<{ expiresAt: string; resendAfterSeconds: number }> {
-    // The place for limits: per phone, per address, per organization and per day, before anything is stored or sent.
+  async request(
+    organizationId: string,
+    phone: string,
+    client: Client,
+  ): Promise<{ expiresAt: string; resendAfterSeconds: number }> {
+    // First, for codes of an organization that is none must not use up what the install may spend on codes in a day.
+    await this.requireOrganization(organizationId);
+    await this.limits.code(organizationId, phone, client);
     const purpose: Purpose = 'sign_in';
     const code = String(randomInt(0, 1_000_000)).padStart(6, '0');
     const expiresAt = await this.store(organizationId, phone, purpose, code);
@@ -44,7 +53,8 @@ export class OtpService {
    * Signs in with a code. The guess is counted before it is looked at, in the statement that reads the code and under its
    * lock: however many come at once, five are looked at, and one can be right.
    */
-  async verify(organizationId: string, phone: string, code: string, client: Buffer): Promise<Tokens> {
+  async verify(organizationId: string, phone: string, code: string, client: Client): Promise<Tokens> {
+    await this.limits.guess(organizationId, phone, client);
     const purpose: Purpose = 'sign_in';
     const opened = await this.database.system('sign in with a code', async (tx) => {
       const [found] = await tx.query<[{ code_hash: Buffer }?]>(COUNT_TRY as never, [organizationId, phone, purpose]);
@@ -53,10 +63,17 @@ export class OtpService {
       if (!found || !timingSafeEqual(found.code_hash, guess)) return undefined;
       await tx.query(SPEND as never, [organizationId, phone, purpose]);
       const [identity] = await tx.query<[{ id: string }]>(IDENTIFY as never, [organizationId, uuidv7(), phone]);
-      return this.sessions.open(tx, organizationId, { phoneId: identity.id }, client);
+      return this.sessions.open(tx, organizationId, { phoneId: identity.id }, client.print);
     });
     if (!opened) throw new Problem('unauthenticated', 'The code is not right, or not good any more.');
     return this.sessions.tokens(opened);
+  }
+
+  private async requireOrganization(id: string): Promise<void> {
+    const found = await this.database.read(id, (tx) =>
+      tx.query<unknown[]>({ name: 'is-organization', text: 'SELECT 1 FROM organization WHERE id = $1' } as never, [id]),
+    );
+    if (found.length === 0) throw Problem.notFound('organization');
   }
 
   private async store(organizationId: string, phone: string, purpose: Purpose, code: string): Promise<Date> {

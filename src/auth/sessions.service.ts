@@ -3,6 +3,8 @@ import { Injectable } from '@nestjs/common';
 import type { EntityManager } from 'typeorm';
 import { Database, Log, Problem } from '../platform';
 import { AccessTokens, type Subject } from './access-tokens';
+import type { Client } from './client';
+import { IdentityLimits } from './identity-limits';
 import type { Role } from './permissions';
 import { Secrets } from './secrets';
 import { TOKEN_LIFE } from './signing-keys';
@@ -41,10 +43,11 @@ export class SessionsService {
     private readonly database: Database,
     private readonly secrets: Secrets,
     private readonly accessTokens: AccessTokens,
+    private readonly limits: IdentityLimits,
     private readonly log: Log,
   ) {}
 
-  /** Opens a session, in a transaction of the system. `client` is what {@link clientOf} makes of a request. */
+  /** Opens a session, in a transaction of the system. `client` is the print of who asks. */
   async open(tx: EntityManager, organizationId: string, who: Principal, client: Buffer): Promise<Opened> {
     const id = randomUUID();
     await tx.query(OPEN as never, [
@@ -74,10 +77,11 @@ export class SessionsService {
    * rotates; the others get the same successor, if it is the same client that asks, within ten seconds. Any other use of a
    * spent token means that somebody has a copy: the family ends.
    */
-  async refresh(token: string, client: Buffer): Promise<Tokens> {
+  async refresh(token: string, client: Client): Promise<Tokens> {
+    await this.limits.refresh(client);
     const read = this.read(token);
     const opened =
-      read && (await this.database.system('rotate a refresh token', (tx) => this.rotate(tx, read, client)));
+      read && (await this.database.system('rotate a refresh token', (tx) => this.rotate(tx, read, client.print)));
     if (opened === 'ended') {
       this.log.warning('refresh_token_reused', { sessionId: read!.id });
       this.accessTokens.forget();

@@ -19,6 +19,12 @@ const listOf = (text: string): string[] => text.split(',').map((entry) => entry.
 const addresses = z.string().refine((text) => succeeds(() => new Addresses(listOf(text))), {
   message: 'must be addresses, networks such as 10.0.0.0/8, loopback, private or none, separated by commas',
 });
+/** As browsers write an origin: no path, no slash at its end. */
+const isOrigin = (text: string): boolean =>
+  URL.canParse(text) && /^https?:/.test(text) && new URL(text).origin === text;
+const origins = z.string().refine((text) => listOf(text).every(isOrigin), {
+  message: 'must be origins such as https://app.example, without a path, separated by commas',
+});
 const overrides = z.string().superRefine((text, context) => {
   try {
     parseOverrides(text);
@@ -59,6 +65,7 @@ export const environmentSchema = z.object({
   RATE_LIMIT_OVERRIDES: overrides.optional(),
   RATE_LIMITS_EXEMPT: addresses.default('loopback'),
   TRUSTED_PROXIES: addresses.default('none'),
+  CORS_ORIGINS: origins.optional(),
   DISTRIBUTED_LOCKS: onOrOff.default('on'),
   DISTRIBUTED_LOCK_TTL_SECONDS: wholeNumber(1, 3_600).default(30),
   LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
@@ -88,6 +95,8 @@ export interface Settings {
   rateLimitsExempt: readonly string[];
   /** Addresses whose word on whom they forward is taken. */
   trustedProxies: readonly string[];
+  /** Origins of web pages whose scripts may call from browsers. */
+  corsOrigins: readonly string[];
   /** Whether distributed locks are taken at all. A soft protection. */
   distributedLocks: boolean;
   /** How long a distributed lock lives that nobody renews, where its user names no time. */
@@ -144,6 +153,7 @@ export function readSettings(environment: NodeJS.ProcessEnv = process.env): Sett
     rateLimitOverrides: env.RATE_LIMIT_OVERRIDES === undefined ? {} : parseOverrides(env.RATE_LIMIT_OVERRIDES),
     rateLimitsExempt: listOf(env.RATE_LIMITS_EXEMPT),
     trustedProxies: listOf(env.TRUSTED_PROXIES),
+    corsOrigins: env.CORS_ORIGINS === undefined ? [] : listOf(env.CORS_ORIGINS),
     distributedLocks: env.DISTRIBUTED_LOCKS === 'on',
     lockTtlSeconds: env.DISTRIBUTED_LOCK_TTL_SECONDS,
     logLevel: env.LOG_LEVEL,

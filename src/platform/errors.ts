@@ -19,6 +19,7 @@ const CODES = {
   not_found: ['not_found', 404, 'There is nothing here'],
   method_not_allowed: ['invalid', 405, 'This method is not allowed here'],
   payload_too_large: ['invalid', 413, 'The request body is too large'],
+  headers_too_large: ['invalid', 431, 'The request headers are too large'],
   unsupported_media_type: ['invalid', 415, 'The request body is of a type that is not read here'],
   slot_taken: ['conflict', 409, 'The time is already booked'],
   patient_overlap: ['conflict', 409, 'The patient has another appointment at this time'],

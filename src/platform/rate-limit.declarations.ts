@@ -34,6 +34,44 @@ export const RATE_LIMITS = {
   otpPerOrganization: { name: 'otp-organization', count: 2_000, windowSeconds: DAY, onStoreGone: 'postgres' },
   /** The cap on what codes can cost an install, however many organizations and phones somebody goes through. */
   otpPerInstallation: { name: 'otp-installation', count: 10_000, windowSeconds: DAY, onStoreGone: 'postgres' },
+  /** Beside the five tries of each code, so that a new code does not make guessing worth while again. */
+  otpVerifyPerPhone: {
+    name: 'otp-verify-phone',
+    count: 15,
+    windowSeconds: 15 * MINUTE,
+    onStoreGone: 'postgres',
+    personal: true,
+  },
+  otpVerifyPerIp: { name: 'otp-verify-ip', count: 60, windowSeconds: 60 * MINUTE, onStoreGone: 'postgres', personal: true }, // prettier-ignore
+  /** Tries of passwords and of second factors, right ones among them: what is known only afterwards cannot refuse. */
+  signInPerEmail: { name: 'sign-in-email', count: 10, windowSeconds: 15 * MINUTE, onStoreGone: 'postgres', personal: true }, // prettier-ignore
+  signInPerIp: { name: 'sign-in-ip', count: 100, windowSeconds: 15 * MINUTE, onStoreGone: 'postgres', personal: true },
+  /** Codes that somebody who has signed in shows to begin or end a second factor. */
+  totp: { name: 'totp', count: 10, windowSeconds: 15 * MINUTE, onStoreGone: 'postgres' },
+  signUpPerIp: { name: 'sign-up-ip', count: 30, windowSeconds: 60 * MINUTE, onStoreGone: 'postgres', personal: true },
+  passwordResetPerEmail: {
+    name: 'password-reset-email',
+    count: 3,
+    windowSeconds: 60 * MINUTE,
+    onStoreGone: 'postgres',
+    personal: true,
+  },
+  passwordResetPerIp: {
+    name: 'password-reset-ip',
+    count: 20,
+    windowSeconds: 60 * MINUTE,
+    onStoreGone: 'postgres',
+    personal: true,
+  },
+  passwordResetConfirmPerIp: {
+    name: 'password-reset-confirm-ip',
+    count: 30,
+    windowSeconds: 60 * MINUTE,
+    onStoreGone: 'postgres',
+    personal: true,
+  },
+  /** Shields the service alone: nobody guesses 256 bits, and every signed-in browser comes by here. */
+  refreshPerIp: { name: 'refresh-ip', count: 600, windowSeconds: MINUTE, onStoreGone: 'open', personal: true },
   messagesPerPhone: {
     name: 'messages-phone',
     count: 30,

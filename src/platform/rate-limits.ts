@@ -1,5 +1,6 @@
 import { Inject, Injectable, type OnModuleDestroy, type OnModuleInit } from '@nestjs/common';
 import { createHmac } from 'node:crypto';
+import { Addresses, networkOf } from './addresses';
 import { CONFIG, type Config } from './config';
 import { Database } from './database';
 import { Problem } from './errors';
@@ -53,6 +54,7 @@ export class RateLimits implements OnModuleInit, OnModuleDestroy {
   private redis?: RedisWindows;
   private readonly memory = new MemoryWindows();
   private readonly postgres: PostgresWindows;
+  private readonly exempt: Addresses;
 
   constructor(
     @Inject(CONFIG) private readonly config: Config,
@@ -61,6 +63,7 @@ export class RateLimits implements OnModuleInit, OnModuleDestroy {
     private readonly metrics: Metrics,
   ) {
     this.postgres = new PostgresWindows(database);
+    this.exempt = new Addresses(config.rateLimitsExempt);
   }
 
   onModuleInit(): void {
@@ -87,7 +90,7 @@ export class RateLimits implements OnModuleInit, OnModuleDestroy {
    */
   async takeAll(takes: readonly Take[], { patient = false } = {}): Promise<TakenAll> {
     const limits = takes.map(({ limit }) => ({ ...limit, ...this.config.rateLimitOverrides[limit.name] }));
-    if (!this.config.rateLimits) return { allowed: true, each: limits.map(passed) };
+    if (!this.config.rateLimits || takes.length === 0) return { allowed: true, each: limits.map(passed) };
     const asks = takes.map((take, at) => this.ask(take, limits[at]!));
     const inFront = asks.map((_, at) => this.redis !== undefined || limits[at]!.onStoreGone === 'open');
     const inPostgres = limits.map((limit) =>
@@ -117,6 +120,14 @@ export class RateLimits implements OnModuleInit, OnModuleDestroy {
     const answer = await this.takeAll(takes);
     if (!answer.allowed) throw refusal(answer);
     return answer;
+  }
+
+  /**
+   * What a request takes of a limit by its address: nothing where the address is exempt. That is about addresses alone;
+   * limits by phone, e-mail address or organization hold for whoever asks from there, too.
+   */
+  ofAddress(limit: RateLimit, address: string): Take[] {
+    return this.exempt.has(address) ? [] : [{ limit, organizationId: null, subject: networkOf(address) }];
   }
 
   /** Deletes some of the windows in PostgreSQL that are over. @returns how many */

@@ -2,7 +2,6 @@ import { type CanActivate, type ExecutionContext, Inject, Injectable, Module } f
 import { APP_GUARD } from '@nestjs/core';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { hash } from 'node:crypto';
-import { Addresses, networkOf } from './addresses';
 import { CONFIG, type Config } from './config';
 import { RATE_LIMITS } from './rate-limit.declarations';
 import { limitHeaders, RateLimits, refusal, type Take, type TakenAll } from './rate-limits';
@@ -31,24 +30,23 @@ const REMEMBERED = 10_000;
  */
 @Injectable()
 export class RequestLimits {
-  private readonly exempt: Addresses;
   private readonly principals = new Map<string, Principal>();
   private readonly counted = new WeakMap<FastifyRequest, Counted>();
 
   constructor(
     @Inject(CONFIG) private readonly config: Config,
     private readonly limits: RateLimits,
-  ) {
-    this.exempt = new Addresses(config.rateLimitsExempt);
-  }
+  ) {}
 
   /** A hook of the server, before it reads a request's body. */
   readonly onRequest = (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void => {
-    if (!this.config.rateLimits || !request.url.startsWith('/v1/') || this.exempt.has(request.ip)) return done();
+    if (!this.config.rateLimits || !request.url.startsWith('/v1/')) return done();
+    const byAddress = this.limits.ofAddress(RATE_LIMITS.ip, request.ip);
+    if (byAddress.length === 0) return done();
     const { authorization } = request.headers;
     const credentials = authorization === undefined ? undefined : hash('sha256', authorization, 'base64');
     const principal = credentials === undefined ? undefined : this.principals.get(credentials);
-    const takes = [takeOfAddress(request.ip), ...(principal ? [takeOfPrincipal(principal)] : [])];
+    const takes = [...byAddress, ...(principal ? [takeOfPrincipal(principal)] : [])];
     this.limits.takeAll(takes).then((answer) => {
       if (!answer.allowed) return done(refusal(answer));
       this.counted.set(request, { answer, credentials, principalId: principal?.principalId });
@@ -71,12 +69,6 @@ export class RequestLimits {
     void reply.headers(limitHeaders([...counted.answer.each.slice(0, 1), ...answer.each]));
   }
 }
-
-const takeOfAddress = (address: string): Take => ({
-  limit: RATE_LIMITS.ip,
-  organizationId: null,
-  subject: networkOf(address),
-});
 
 const takeOfPrincipal = ({ organizationId, principalId }: Principal): Take => ({
   limit: RATE_LIMITS.principal,

@@ -173,7 +173,13 @@ describe('what prove checks in the database', () => {
   }
 
   function context(): StormContext {
-    const limits = { rounds: 1, fresh: false, until: Infinity, signal: new AbortController().signal };
+    const limits = {
+      rounds: 1,
+      fresh: false,
+      limitsCodes: false,
+      until: Infinity,
+      signal: new AbortController().signal,
+    };
     const judge = async () => ({ made: 0, findings: [] });
     const storm = STORMS[0]!;
     const figures = new Figures(storm.name, storm.title, 1);

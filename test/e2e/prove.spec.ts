@@ -27,6 +27,10 @@ describe('prove against a fresh install', () => {
     expect(answersOf('sweeper')).toEqual(expect.arrayContaining(['swept', 'rescheduled', 'cancelled']));
     expect(answersOf('random')).toEqual(expect.arrayContaining(['cut', 'learnt from the key', 'replayed', 'edited']));
     expect(answersOf('published')).toEqual(expect.arrayContaining(['edited', 'outside_hours', 'slot_taken']));
+    expect(answersOf('otp')).toEqual(expect.arrayContaining(['a code was good', 'guessed in vain']));
+    expect(answersOf('limiter')).toContain('rate_limited');
+    expect(answersOf('invitations')).toContain('already_exists');
+    expect(answersOf('refresh')).toContain('session ended');
     const oneSlot = run.report.storms.filter(({ storm }) => storm === 'one-slot');
     expect(oneSlot.map(({ clients, winners }) => [clients, winners])).toEqual([
       [10, ROUNDS],
@@ -40,14 +44,15 @@ const FEW = [
   ...['--clients', '20', '--rounds', '1'],
   ...[
     '--storms',
-    'one-slot,same-key,new-patient,hours-edited,hold-expiry,composites,groups,published,random,two-processes',
+    'one-slot,same-key,new-patient,hours-edited,hold-expiry,composites,groups,published,otp,limiter,invitations,refresh,random,two-processes',
   ],
 ];
 
-describe('prove against a given install', () => {
+/** Limits and distributed locks are soft protections: with both switched off nothing of what is proved here changes. */
+describe('prove against a given install, with limits and distributed locks off', () => {
   let app: TestApp;
   beforeAll(async () => {
-    app = await startApp();
+    app = await startApp({ rateLimits: false, distributedLocks: false });
   });
   afterAll(() => app.stop());
 
@@ -63,7 +68,10 @@ describe('prove against a given install', () => {
     const run = await prove(['--url', app.url, '--api-key', clinic.apiKey, ...FEW], { DATABASE_URL: '' });
     expect(run.stdout).toContain('No violations.');
     expect(run.exitCode).toBe(0);
-    expect(run.stdout).toContain('NOT run: several processes, one database');
+    for (const storm of ['several processes, one database', 'one invitation, one e-mail address', 'one refresh token'])
+      expect(run.stdout).toContain(`NOT run: ${storm}`);
+    const limiter = run.report.storms.find(({ storm }) => storm === 'limiter')!;
+    expect([limiter.winners > 5, limiter.answers]).toEqual([true, { 'no limit met': 1 }]);
     expect(run.report.notChecked.map(({ check }) => check)).toContain(
       'no two claims on one seat overlap, and every seat is one of its schedule',
     );

@@ -269,4 +269,30 @@ export const PLANTS: Plant[] = [
     rounds: 1,
     breaks: { published: ['nobody is booked into time that is closed', DAY_ROWS] },
   },
+  {
+    name: 'guesses not counted, a limit without its lock, invitations taken twice, refresh tokens of any client',
+    options: plant('loses-count-of-strangers'),
+    clients: 20,
+    rounds: 4,
+    breaks: {
+      otp: ['five guesses are looked at: behind them the right code is wrong'],
+      limiter: ['a limit admits exactly as many as it says, however many come at once'],
+      invitations: ['of all who sign up by one invitation, or with one e-mail address, one has the account'],
+      refresh: [
+        'of several clients that show one refresh token one is served',
+        'using a spent refresh token ends the session',
+      ],
+    },
+  },
+  {
+    name: 'any code is right, none is spent, and refresh tokens have many successors',
+    long: true,
+    options: plant('takes-any-code'),
+    clients: 12,
+    rounds: 2,
+    breaks: {
+      otp: ['of all codes that were sent to a phone one is good', 'a code is good once', 'nobody signs in by guessing'],
+      refresh: ['a refresh token has one successor, however often it is shown at once'],
+    },
+  },
 ];

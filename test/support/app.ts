@@ -48,6 +48,7 @@ export async function startApp(overrides: Partial<Config> & { databaseUrl?: stri
     rateLimitOverrides: {},
     rateLimitsExempt: ['loopback'],
     trustedProxies: ['none'],
+    corsOrigins: [],
     distributedLocks: true,
     lockTtlSeconds: 30,
     logLevel: 'silent',

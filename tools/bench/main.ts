@@ -6,7 +6,7 @@ import { helpFor, type Options, OptionsError, readOptions } from './options';
 import { freeProcessors } from './pace';
 import { type Line, lineOf, surroundings, table } from './report';
 import { ROWS } from './rows';
-import type { Row } from './rows/row';
+import { NotMeasured, type Row } from './rows/row';
 import { Stage } from './stage';
 
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
@@ -92,6 +92,7 @@ async function measured(row: Row, stage: Stage): Promise<Figure[] | Line[]> {
   } catch (error) {
     const about = error instanceof Error ? error.message : String(error);
     note(`${row.name}: ${about}`);
+    if (error instanceof NotMeasured) return [{ row: row.name, what: 'not measured', verdict: 'unclear', about }];
     return [{ row: row.name, what: 'could not be measured', verdict: 'missed', about: about.split('\n')[0]! }];
   }
 }

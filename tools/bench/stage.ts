@@ -157,9 +157,14 @@ export class Stage {
     return `http://127.0.0.1:${port}`;
   }
 
-  /** Starts another process on a place's database, as the first one was started. */
-  another(place: Place): Promise<AppProcess> {
-    return startOn(place.databaseUrl, this.folder, []);
+  /** Starts another process on a place's database, as the first one was started but for its settings. */
+  another(place: Place, settings: NodeJS.ProcessEnv = {}): Promise<AppProcess> {
+    return startOn(place.databaseUrl, this.folder, [], settings);
+  }
+
+  /** What a row has running besides, however it ends. */
+  atTheEnd(closer: () => Promise<unknown>): void {
+    this.closers.push(closer);
   }
 
   async close(): Promise<void> {

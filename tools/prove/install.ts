@@ -15,6 +15,10 @@ export interface Install {
   apiKey: string;
   /** Undefined where the database is out of reach; then the checks over the API have to do. */
   databaseUrl?: string;
+  /** The codes that were sent to a phone so far, where they go to a log that is read here. */
+  codesTo?: (phone: string) => string[];
+  /** Whether it is known to limit how often codes can be asked for. */
+  limitsCodes: boolean;
   version: string;
   /** What went wrong at the end, one line each. */
   close(): Promise<string[]>;
@@ -59,7 +63,15 @@ export async function openGiven(urls: string[], apiKey: string): Promise<Install
   }
   if (organizations.size > 1)
     throw new InstallError('The URLs answer for different organizations: give processes of one install.');
-  return { kind: 'given', urls, apiKey, databaseUrl: process.env['DATABASE_URL'], version, close: async () => [] };
+  return {
+    kind: 'given',
+    urls,
+    apiKey,
+    databaseUrl: process.env['DATABASE_URL'],
+    limitsCodes: false,
+    version,
+    close: async () => [],
+  };
 }
 
 /**
@@ -84,6 +96,8 @@ export async function startFresh(planting: Planting, signal: AbortSignal): Promi
     const environment = {
       ...surroundings(dataDir),
       HOLDFAST_DEMO: 'true',
+      LOG_CODES: 'true',
+      ...LIMITED,
       ...(database ? { ...database.environment, SECRET_KEY: randomBytes(32).toString('hex') } : { DATABASE_URL: '' }),
     };
     for (let count = 1; count <= (planting.processes ?? 2) && !signal.aborted; count++) {
@@ -99,6 +113,8 @@ export async function startFresh(planting: Planting, signal: AbortSignal): Promi
       urls: processes.map((one) => one.url),
       apiKey: demo.apiKey,
       databaseUrl,
+      codesTo: (phone) => processes.flatMap((one) => one.codes.get(phone) ?? []),
+      limitsCodes: LIMITED.RATE_LIMITS === 'on',
       version: ownVersion(),
       close,
     };
@@ -109,6 +125,16 @@ export async function startFresh(planting: Planting, signal: AbortSignal): Promi
       : new InstallError(`A fresh install could not be started: ${(error as Error).message}`);
   }
 }
+
+/**
+ * Callers on this machine have no limits, but phones do, and storms are about those. What codes may cost in a day is no matter
+ * of a run, which sends none.
+ */
+const LIMITED = {
+  RATE_LIMITS: process.env['RATE_LIMITS'] || 'on',
+  RATE_LIMITS_EXEMPT: 'loopback',
+  RATE_LIMIT_OVERRIDES: 'otp-organization=999999/86400,otp-installation=999999/86400',
+};
 
 /** What every process that is started here is told, whatever the shell says: a process of its own choice. */
 const surroundings = (dataDir: string): NodeJS.ProcessEnv => ({
@@ -126,15 +152,22 @@ const surroundings = (dataDir: string): NodeJS.ProcessEnv => ({
 /**
  * Starts one process on a database that is ready, which it neither seeds nor removes.
  * @param preload modules that it loads first
+ * @param settings what it is told otherwise than by default
  * @throws InstallError when it does not become ready
  */
-export async function startOn(databaseUrl: string, dataDir: string, preload: string[]): Promise<AppProcess> {
+export async function startOn(
+  databaseUrl: string,
+  dataDir: string,
+  preload: string[],
+  settings: NodeJS.ProcessEnv = {},
+): Promise<AppProcess> {
   const environment = {
     ...surroundings(dataDir),
     HOLDFAST_DEMO: 'false',
     DATABASE_URL: databaseUrl,
     MIGRATION_DATABASE_URL: '',
     SECRET_KEY: randomBytes(32).toString('hex'),
+    ...settings,
   };
   const one = new AppProcess(environment, preload);
   try {
@@ -154,6 +187,8 @@ export class AppProcess {
   url = '';
   private readonly child: ChildProcess;
   private readonly lines: string[] = [];
+  /** By phone. A channel is never connected here, so codes are in the log. */
+  readonly codes = new Map<string, string[]>();
   private readonly gone: Promise<string>;
 
   constructor(environment: NodeJS.ProcessEnv, preload: string[]) {
@@ -183,6 +218,7 @@ export class AppProcess {
         createInterface({ input: stream }).on('line', (text) => {
           this.lines.push(text);
           if (this.lines.length > 200) this.lines.shift();
+          this.noteCode(text);
           const url = /Holdfast is ready on (http:\/\/\S+)/.exec(text)?.[1];
           if (url !== undefined) resolve(url);
         });
@@ -199,6 +235,12 @@ export class AppProcess {
       const why = outcome?.why ?? `not ready within ${READY_WITHIN_MS / 1000} s`;
       throw new InstallError(`Holdfast did not start (${why}):\n  ${this.lines.slice(-15).join('\n  ')}`);
     }
+  }
+
+  private noteCode(line: string): void {
+    if (!line.includes('"development_code"')) return;
+    const { to, secret } = JSON.parse(line) as { to: string; secret: string };
+    this.codes.set(to, [...(this.codes.get(to) ?? []), secret]);
   }
 
   async stop(): Promise<string[]> {

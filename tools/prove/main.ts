@@ -84,7 +84,9 @@ async function prove(options: Options, install: Install, signal: AbortSignal, pr
         const share = performance.now() + (until - performance.now()) / (rows.run.length - index);
         const clients = crowd.take(figures.clients, storm);
         const random = new Random(subSeed(options.seed, storm.name, figures.clients, cycle));
-        const limits = { rounds: options.rounds, fresh: install.kind === 'fresh', until: share, signal };
+        const { codesTo, limitsCodes } = install;
+        const fresh = install.kind === 'fresh';
+        const limits = { rounds: options.rounds, fresh, codesTo, limitsCodes, until: share, signal };
         const before = await ledger?.deadlocks();
         try {
           await storm.run(new StormContext(storm, clients, world, random, figures, judge, limits, progress));
@@ -148,15 +150,21 @@ async function openLedger(install: Install, world: World): Promise<LedgerReader>
 /** The rows of the table: each storm at each number of clients. */
 function rowsOf(options: Options, install: Install) {
   const chosen = STORMS.filter((storm) => options.storms.length === 0 || options.storms.includes(storm.name));
-  const [possible, impossible] = [true, false].map((wanted) =>
-    chosen.filter((storm) => (!storm.severalProcesses || install.urls.length > 1) === wanted),
-  ) as [Storm[], Storm[]];
+  const why = (storm: Storm): string | undefined => {
+    if (storm.severalProcesses && install.urls.length < 2) return 'it needs the URLs of two processes or more';
+    if (storm.makesAccounts && install.kind === 'given') return 'it makes accounts, which would stay';
+    return undefined;
+  };
+  const possible = chosen.filter((storm) => why(storm) === undefined);
   return {
     run: possible.flatMap((storm) => {
       const sizes = storm.defaults.clients(options.clients).filter((size) => size <= options.clients);
       return [...new Set(sizes)].map((size) => ({ storm, figures: new Figures(storm.name, storm.title, size) }));
     }),
-    notRun: impossible.map((storm) => ({ storm: storm.title, reason: 'it needs the URLs of two processes or more' })),
+    notRun: chosen.flatMap((storm) => {
+      const reason = why(storm);
+      return reason === undefined ? [] : [{ storm: storm.title, reason }];
+    }),
   };
 }
 

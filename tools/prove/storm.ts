@@ -41,6 +41,8 @@ export interface Storm {
   refusals: string[];
   /** Needs several processes of one install, and spreads its clients over them. */
   severalProcesses?: boolean;
+  /** Makes accounts, which stay; so it runs on an install of prove's own alone. */
+  makesAccounts?: boolean;
   /** Spreads its clients over the processes, if there are several. */
   everyProcess?: boolean;
   /** Its rounds go on as long as `--minutes` says; without it, one is all. */
@@ -54,6 +56,10 @@ export interface StormLimits {
   rounds: number;
   /** The install is prove's own, so everything that belongs to one is known to run. */
   fresh: boolean;
+  /** What was sent to a phone, where prove can know it. */
+  codesTo?: (phone: string) => string[];
+  /** Whether codes are known to be limited. */
+  limitsCodes: boolean;
   /** By `performance.now()`. */
   until: number;
   signal: AbortSignal;
@@ -261,6 +267,20 @@ export class StormContext {
   /** Whether prove has started this install itself. */
   get isFresh(): boolean {
     return this.limits.fresh;
+  }
+
+  /** Whether the install is known to limit codes, so that it is a fault if it does not. */
+  get limitsCodes(): boolean {
+    return this.limits.limitsCodes;
+  }
+
+  /** Waits for codes that were sent to a phone; undefined where they cannot be known here. */
+  async codesTo(phone: string, count: number): Promise<string[] | undefined> {
+    const { codesTo } = this.limits;
+    if (!codesTo) return undefined;
+    // The answer comes from one pipe, the log from another one.
+    for (let wait = 0; codesTo(phone).length < count && wait < 200; wait++) await sleep(10);
+    return codesTo(phone);
   }
 
   /** Whether a storm that runs by the clock has to end. */

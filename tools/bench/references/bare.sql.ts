@@ -173,3 +173,13 @@ export const FROM_RULES = {
         AND a.status IN ('held', 'pending', 'confirmed', 'checked_in') AND (a.expires_at IS NULL OR a.expires_at > now()))
   ORDER BY at, practitioner_id LIMIT $4`,
 };
+
+/** A code for a phone: the least that leaves one good code. */
+export const STORE_CODE = {
+  name: 'store-code',
+  text: `INSERT INTO otp_code (organization_id, phone, purpose, code_hash, expires_at)
+         VALUES ($1, $2, 'sign_in', $3, clock_timestamp() + interval '5 minutes')
+         ON CONFLICT (organization_id, phone, purpose) DO UPDATE
+           SET code_hash = excluded.code_hash, tries = 0, created_at = clock_timestamp(), expires_at = excluded.expires_at
+         RETURNING expires_at`,
+};

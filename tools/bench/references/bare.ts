@@ -1,3 +1,4 @@
+import { createHash, randomInt } from 'node:crypto';
 import { uuidv7 } from 'uuidv7';
 import type { PoolClient } from 'pg';
 import {
@@ -16,6 +17,7 @@ import {
   LOCKED_FREE,
   MAKE_PATIENT,
   MOVE,
+  STORE_CODE,
   TAKE,
 } from './bare.sql';
 import { pool, serve, settings, transaction } from './serve';
@@ -158,6 +160,14 @@ const patient = ({ phone, name }: { phone: string; name: string }) =>
     return made.rows[0] ?? null;
   });
 
+async function code({ phone }: { phone: string }) {
+  const hash = createHash('sha256')
+    .update(String(randomInt(1_000_000)))
+    .digest();
+  const { rows } = await pool.query<object>({ ...STORE_CODE, values: [organizationId, phone, hash] });
+  return rows[0] ?? null;
+}
+
 async function fromRules({ serviceId, from, to, limit }: Record<'serviceId' | 'from' | 'to' | 'limit', string>) {
   const { rows } = await pool.query({ ...FROM_RULES, values: [serviceId, from, to, Number(limit)] });
   return { data: rows };
@@ -174,5 +184,6 @@ serve({
   cancel,
   reschedule,
   patient,
+  code,
   'from-rules': fromRules,
 });

@@ -1,5 +1,6 @@
 import { actions } from './actions';
 import { bookings } from './bookings';
+import { guard, otp } from './limits';
 import { hotDay, oneSlot } from './crowd';
 import { forms } from './forms';
 import { lists, sweep } from './records';
@@ -21,6 +22,8 @@ export const ROWS: readonly Row[] = [
   slotsOfMany,
   visits,
   searchBeside,
+  guard,
+  otp,
   footprint,
   lists,
   sweep,

@@ -11,6 +11,9 @@ export interface Row {
   measure(stage: Stage): Promise<Figure[]>;
 }
 
+/** Something that this machine has not: the row is left out, and nothing is missed. */
+export class NotMeasured extends Error {}
+
 /** What was refused or broken has no place in a rate: then the measurement itself is wrong. */
 export function sound(flood: Flood, what: string): Flood {
   if (flood.failed > 0) throw new Error(`${what}: ${flood.failed} of ${flood.failed + flood.latencies.length} failed.`);

@@ -6,13 +6,17 @@ import { crowd } from './crowd.storm';
 import { groups } from './groups.storm';
 import { holdExpiry } from './hold-expiry.storm';
 import { hoursEdited } from './hours-edited.storm';
+import { invitations } from './invitations.storm';
+import { limiter } from './limiter.storm';
 import { newPatient } from './new-patient.storm';
 import { oneEtag } from './one-etag.storm';
 import { oneSlot } from './one-slot.storm';
+import { otp } from './otp.storm';
 import { overlapping } from './overlapping.storm';
 import { places } from './places.storm';
 import { published } from './published.storm';
 import { randomSeries } from './random.storm';
+import { refresh } from './refresh.storm';
 import { reschedule } from './reschedule.storm';
 import { sameKey } from './same-key.storm';
 import { sweeper } from './sweeper.storm';
@@ -37,6 +41,10 @@ export const STORMS: readonly Storm[] = [
   groups,
   places,
   published,
+  otp,
+  limiter,
+  invitations,
+  refresh,
   randomSeries,
   twoProcesses,
   crowd,
