@@ -14,6 +14,7 @@ import { InvitationsService } from './invitations.service';
 import { MembersService } from './members.service';
 import { OtpService } from './otp.service';
 import { Passwords } from './passwords';
+import { PhonesService } from './phones.service';
 import { RoutePermissions } from './route-permissions';
 import { Secrets } from './secrets';
 import { SessionsService } from './sessions.service';
@@ -33,12 +34,21 @@ import { SigningKeys } from './signing-keys';
     MembersService,
     OtpService,
     Passwords,
+    PhonesService,
     RoutePermissions,
     Secrets,
     SessionsService,
     SigningKeys,
     { provide: APP_GUARD, useClass: AuthGuard },
   ],
-  exports: [AccountsService, ApiKeysService, CodeDelivery, IdentityCleanUp, InvitationsService, SigningKeys],
+  exports: [
+    AccountsService,
+    ApiKeysService,
+    CodeDelivery,
+    IdentityCleanUp,
+    InvitationsService,
+    PhonesService,
+    SigningKeys,
+  ],
 })
 export class AuthModule {}

@@ -1,5 +1,5 @@
 import { decodeJwt } from 'jose';
-import { inDays, maker, newPhone } from './api';
+import { ALWAYS, inDays, maker, newPhone } from './api';
 import type { Caller, TestApp } from './app';
 
 /** One operation of the API, as its OpenAPI document has it. */
@@ -24,7 +24,8 @@ export type Owned = Record<
   | 'users'
   | 'exceptions'
   | 'published'
-  | 'visits',
+  | 'visits'
+  | 'visited',
   string
 >;
 
@@ -82,6 +83,7 @@ export async function fill(app: TestApp, call: Caller, name: string): Promise<Ow
   const location = await make.location({ name });
   const practitioner = await make.practitioner({ name, locationId: location.id });
   const room = await make.room({ name });
+  await make.setHours(room.scheduleId, ALWAYS);
   const service = await make.service([practitioner.id], { name });
   const patient = await make.patient({ name, notes: name });
   const booked = await make.book({
@@ -105,6 +107,8 @@ export async function fill(app: TestApp, call: Caller, name: string): Promise<Ow
     { name: 'where', durationMinutes: 10, roomIds: [room.id] },
   ];
   const visit = await call('POST', '/v1/services', { body: { name, segments } });
+  const startsAt = inDays(14, '08:00');
+  const visited = await make.book({ serviceId: visit.body.id, patientId: patient.id, startsAt });
   const apiKey = await call('POST', '/v1/api-keys', { body: { name } });
   const invite = async (role: string) => {
     const email = `${role}.of.${name.toLowerCase().replaceAll(' ', '-')}@example.org`;
@@ -126,6 +130,7 @@ export async function fill(app: TestApp, call: Caller, name: string): Promise<Ow
     exceptions: exception.body.id,
     published: published.body.id,
     visits: visit.body.id,
+    visited: visited.body.id,
     'api-keys': apiKey.body.id,
     invitations: invitation.id,
     users: decodeJwt(signedUp.body.accessToken).sub!,
@@ -145,6 +150,7 @@ export const bodyFor = ({ method, path }: Pick<Operation, 'method' | 'path'>, id
     'POST /v1/services': { name: 'X', durationMinutes: 30, practitionerIds: [ids.practitioners] },
     'PATCH /v1/services/{id}': { practitionerIds: [ids.practitioners] },
     'POST /v1/patients': { phone: newPhone(), locationId: ids.locations },
+    'POST /v1/patients/{id}/erase': {},
     'PATCH /v1/patients/{id}': { locationId: ids.locations },
     'PUT /v1/schedules/{id}/hours': {
       timeZone: 'Europe/Berlin',
@@ -184,8 +190,15 @@ export const bodyFor = ({ method, path }: Pick<Operation, 'method' | 'path'>, id
   return bodies[`${method} ${path}`];
 };
 
-/** Further bodies of the same operations, with ids in other places. */
-export function otherBodiesFor({ method, path }: Operation, ids: Owned): object[] {
+/**
+ * Further bodies of the same operations, with ids in other places; `of` is what else than usual the path names.
+ * @param phone the owners' patient's
+ */
+export function otherBodiesFor(
+  { method, path }: Operation,
+  ids: Owned,
+  phone: string,
+): Array<{ body: object; of?: keyof Owned }> {
   const startsAt = inDays(11, '08:00');
   const segments = [
     { practitionerId: ids.practitioners, startsAt },
@@ -195,22 +208,19 @@ export function otherBodiesFor({ method, path }: Operation, ids: Owned): object[
     { name: 'who', durationMinutes: 10, practitionerIds: [ids.practitioners] },
     { name: 'where', durationMinutes: 10, roomIds: [ids.rooms] },
   ];
-  const post = { email: 'x@example.org', role: 'practitioner', practitionerId: ids.practitioners };
+  const practitioner = { role: 'practitioner', practitionerId: ids.practitioners };
   const branch = { role: 'receptionist', locationIds: [ids.locations] };
-  const bodies: Record<string, object[]> = {
+  const bodies: Record<string, Array<{ body: object; of?: keyof Owned }>> = {
     'POST /v1/appointments': [
-      { serviceId: ids.services, startsAt, patient: { phone: newPhone(), locationId: ids.locations } },
-      { serviceId: ids.visits, startsAt, patientId: ids.patients, segments },
+      { body: { serviceId: ids.services, startsAt, patient: { phone, locationId: ids.locations } } },
+      { body: { serviceId: ids.visits, startsAt, patientId: ids.patients, segments } },
     ],
-    'POST /v1/appointments/{id}/reschedule': [{ startsAt, segments }],
-    'POST /v1/services': [{ name: 'X', segments: places }],
-    'PATCH /v1/services/{id}': [{ segments: places }],
-    'POST /v1/api-keys': [
-      { name: 'X', role: 'practitioner', practitionerId: ids.practitioners },
-      { name: 'X', ...branch },
-    ],
-    'POST /v1/invitations': [post],
-    'PATCH /v1/users/{id}': [branch],
+    'POST /v1/appointments/{id}/reschedule': [{ body: { startsAt, segments }, of: 'visited' }],
+    'POST /v1/services': [{ body: { name: 'X', segments: places } }],
+    'PATCH /v1/services/{id}': [{ body: { segments: places }, of: 'visits' }],
+    'POST /v1/api-keys': [{ body: { name: 'X', ...practitioner } }, { body: { name: 'X', ...branch } }],
+    'POST /v1/invitations': [{ body: { email: 'x@example.org', ...practitioner } }],
+    'PATCH /v1/users/{id}': [{ body: branch }],
   };
   return bodies[`${method} ${path}`] ?? [];
 }
