@@ -6,6 +6,7 @@ import { RulesVersions1795324500000 } from './1795324500000-rules-versions';
 import { Identity1795330800000 } from './1795330800000-identity';
 import { AuditTrail1795334400000 } from './1795334400000-audit-trail';
 import { LimitsAndLocks1795338000000 } from './1795338000000-limits-and-locks';
+import { Erasure1795341600000 } from './1795341600000-erasure';
 
 /** Every migration, in order. Listed by hand: a file that is not named here does not run. */
 export const migrations = [
@@ -17,4 +18,5 @@ export const migrations = [
   Identity1795330800000,
   AuditTrail1795334400000,
   LimitsAndLocks1795338000000,
+  Erasure1795341600000,
 ];

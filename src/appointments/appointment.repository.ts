@@ -145,6 +145,13 @@ export class AppointmentRepository {
       .find({ where: { appointmentId, version: MoreThan(after) }, order: { version: 'ASC' }, take });
   }
 
+  /** The histories of some appointments. */
+  historiesOf(tx: EntityManager, appointmentIds: readonly string[]): Promise<AppointmentHistory[]> {
+    return tx
+      .withRepository(this.history)
+      .find({ where: { appointmentId: In(appointmentIds) }, order: { appointmentId: 'ASC', version: 'ASC' } });
+  }
+
   /** One page, in an order that stands on an index, so that it costs the same wherever it lies. */
   async list(tx: EntityManager, filter: AppointmentFilter): Promise<FullAppointment[]> {
     const { sql, values } = pageOfIds(filter);
@@ -157,6 +164,24 @@ export class AppointmentRepository {
       keys.map((key) => byId.get(key.id)!),
       // What the page was selected by, it is shown by: the read's own moment, or the end of the interval asked for.
       filter.changed?.until ?? 'now()',
+    );
+  }
+
+  /**
+   * Takes what people wrote out of all appointments of a patient, who is erased, and out of their histories. Their versions
+   * stay: nothing has happened to them. Locks them in the order of their ids, so that whoever is just writing is waited for.
+   */
+  async eraseTexts(tx: EntityManager, patientId: string): Promise<void> {
+    await tx.query('SELECT 1 FROM appointment WHERE patient_id = $1 ORDER BY id FOR NO KEY UPDATE', [patientId]);
+    await tx.query(
+      `UPDATE appointment SET attendee_name = NULL, notes = NULL, metadata = '{}'
+       WHERE patient_id = $1 AND (attendee_name IS NOT NULL OR notes IS NOT NULL OR metadata <> '{}')`,
+      [patientId],
+    );
+    await tx.query(
+      `UPDATE appointment_history h SET reason = NULL FROM appointment a
+       WHERE a.patient_id = $1 AND h.organization_id = a.organization_id AND h.appointment_id = a.id AND h.reason IS NOT NULL`,
+      [patientId],
     );
   }
 

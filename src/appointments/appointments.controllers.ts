@@ -20,6 +20,7 @@ import { STATUSES } from './appointment.entities';
 import { AppointmentsService } from './appointments.service';
 import { BookingService } from './booking.service';
 import { LifeService } from './life.service';
+import { PrivacyService } from './privacy.service';
 import { RetirementService } from './retirement.service';
 import { AppointmentScope } from './scope.service';
 
@@ -242,5 +243,25 @@ export class RetirementController {
   @Permit('patients:delete')
   patient(@CurrentCall() call: Call, @Param('id', IdPipe) id: string) {
     return this.retirement.patient(call, id);
+  }
+}
+
+/** What is known of a patient includes his appointments, so it is answered here. */
+@ApiTags('Patients')
+@Controller('v1/patients')
+export class PrivacyController {
+  constructor(private readonly privacy: PrivacyService) {}
+
+  @Get(':id/export')
+  @Permit('patients:export')
+  export(@CurrentCall() call: Call, @Param('id', IdPipe) id: string) {
+    return this.privacy.export(call, id);
+  }
+
+  @Post(':id/erase')
+  @HttpCode(200)
+  @Permit('patients:erase')
+  erase(@CurrentCall() call: Call, @Param('id', IdPipe) id: string) {
+    return this.privacy.erase(call, id);
   }
 }

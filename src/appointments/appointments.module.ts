@@ -1,15 +1,17 @@
 import { Module } from '@nestjs/common';
 import { TypeOrmModule } from '@nestjs/typeorm';
+import { AuthModule } from '../auth';
 import { AvailabilityModule } from '../availability';
 import { ClinicModule } from '../clinic';
 import { Appointment, AppointmentHistory, AppointmentSegment } from './appointment.entities';
 import { AppointmentRepository } from './appointment.repository';
-import { AppointmentsController, RetirementController } from './appointments.controllers';
+import { AppointmentsController, PrivacyController, RetirementController } from './appointments.controllers';
 import { AppointmentsService } from './appointments.service';
 import { BookingService } from './booking.service';
 import { ExpiryService } from './expiry.service';
 import { LifeService } from './life.service';
 import { PatientRulesService } from './patient-rules.service';
+import { PrivacyService } from './privacy.service';
 import { RefusalsService } from './refusals.service';
 import { RetentionService } from './retention.service';
 import { RetirementService } from './retirement.service';
@@ -20,10 +22,11 @@ import { VisitsService } from './visits.service';
 @Module({
   imports: [
     TypeOrmModule.forFeature([Appointment, AppointmentHistory, AppointmentSegment]),
+    AuthModule,
     AvailabilityModule,
     ClinicModule,
   ],
-  controllers: [AppointmentsController, RetirementController],
+  controllers: [AppointmentsController, PrivacyController, RetirementController],
   providers: [
     AppointmentRepository,
     AppointmentScope,
@@ -32,6 +35,7 @@ import { VisitsService } from './visits.service';
     ExpiryService,
     LifeService,
     PatientRulesService,
+    PrivacyService,
     RefusalsService,
     RetentionService,
     RetirementService,

@@ -15,6 +15,7 @@ import { InvitationsService } from './invitations.service';
 import { MembersService } from './members.service';
 import { OtpService } from './otp.service';
 import { Passwords } from './passwords';
+import { PhonesService } from './phones.service';
 import { RoutePermissions } from './route-permissions';
 import { Secrets } from './secrets';
 import { SessionsService } from './sessions.service';
@@ -35,12 +36,21 @@ import { SigningKeys } from './signing-keys';
     MembersService,
     OtpService,
     Passwords,
+    PhonesService,
     RoutePermissions,
     Secrets,
     SessionsService,
     SigningKeys,
     { provide: APP_GUARD, useClass: AuthGuard },
   ],
-  exports: [AccountsService, ApiKeysService, CodeDelivery, IdentityCleanUp, InvitationsService, SigningKeys],
+  exports: [
+    AccountsService,
+    ApiKeysService,
+    CodeDelivery,
+    IdentityCleanUp,
+    InvitationsService,
+    PhonesService,
+    SigningKeys,
+  ],
 })
 export class AuthModule {}

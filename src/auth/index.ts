@@ -7,4 +7,5 @@ export { CodeDelivery, type Delivery } from './code-delivery';
 export { type Call, CurrentCall, requireVersion } from './call';
 export { InvitationsService } from './invitations.service';
 export { Permit, Public } from './permissions';
+export { PhonesService } from './phones.service';
 export { SigningKeys } from './signing-keys';

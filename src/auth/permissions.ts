@@ -25,6 +25,8 @@ const TABLE = {
   'patients:read':        [' ',    'x',          'x',          'x',           ' '],
   'patients:write':       [' ',    'x',          'x',          'x',           ' '],
   'patients:delete':      [' ',    ' ',          'x',          'x',           ' '],
+  'patients:export':      [' ',    ' ',          ' ',          'x',           ' '],
+  'patients:erase':       [' ',    ' ',          ' ',          'x',           ' '], // for ever
   'schedules:read':       [' ',    'x',          'x',          'x',           ' '],
   'schedules:write':      [' ',    'x',          'x',          'x',           ' '],
   'slots:read':           ['x',    'x',          'x',          'x',           ' '],

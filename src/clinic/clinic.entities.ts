@@ -193,4 +193,7 @@ export class Patient extends OfOrganization {
   notes: string | null;
   @Column('timestamptz', { nullable: true })
   verifiedAt: Date | null;
+  /** Since when nothing is known of him; his phone is null from then on, and nobody is shown him. */
+  @Column('timestamptz', { nullable: true })
+  erasedAt: Date | null;
 }

@@ -1,8 +1,8 @@
 import { Injectable } from '@nestjs/common';
 import { InjectRepository } from '@nestjs/typeorm';
-import { type EntityManager, type FindOptionsWhere, Repository } from 'typeorm';
+import { type EntityManager, type FindOptionsWhere, IsNull, Repository } from 'typeorm';
 import { uuidv7 } from 'uuidv7';
-import type { Call } from '../auth';
+import { type Call, requireVersion } from '../auth';
 import {
   ConstraintViolation,
   Clock,
@@ -176,6 +176,32 @@ export class PatientsService {
     return this.records.retire(tx, id);
   }
 
+  /** A patient as the API shows him, a deleted one, too. */
+  async showAny(tx: EntityManager, id: string) {
+    const row = await this.records.in(tx).findOneBy({ id });
+    if (!row) throw Problem.notFound('patient');
+    return { ...showPatient(row), deletedAt: row.deletedAt && showInstant(row.deletedAt), erasedAt: row.erasedAt && showInstant(row.erasedAt) }; // prettier-ignore
+  }
+
+  /** For erasure: one who is deleted, too. Otherwise as {@link lockForDeletion}. */
+  async lockForErasure(tx: EntityManager, id: string, call: Call): Promise<Patient> {
+    const row = await this.records.in(tx).findOne({ where: { id }, lock: { mode: 'pessimistic_write' } });
+    if (!row) throw Problem.notFound('patient');
+    if (!row.erasedAt) requireVersion(call, row.version);
+    return row;
+  }
+
+  /** Deletes a patient with all that is known of him. The row stays, for appointments refer to it. */
+  async erase(tx: EntityManager, row: Patient): Promise<Date> {
+    const [[erased]] = await tx.query<[[{ erased_at: Date }], number]>(ERASE_PATIENT as never, [row.id]);
+    return erased.erased_at;
+  }
+
+  /** Whether somebody living has this phone. */
+  async isKnown(tx: EntityManager, phone: string): Promise<boolean> {
+    return this.records.in(tx).existsBy({ phone, deletedAt: IsNull() });
+  }
+
   /** A caller belongs to the branch that he called, else to the default one, and the note says where he came from. */
   private async withCallersDefaults(
     tx: EntityManager,
@@ -194,10 +220,18 @@ export class PatientsService {
 
 const PATIENT = `
   id, organization_id AS "organizationId", version, phone, name, email, location_id AS "locationId", locale, source, status,
-  notes, verified_at AS "verifiedAt", created_at AS "createdAt", updated_at AS "updatedAt", deleted_at AS "deletedAt"`;
+  notes, verified_at AS "verifiedAt", created_at AS "createdAt", updated_at AS "updatedAt", deleted_at AS "deletedAt",
+  erased_at AS "erasedAt"`;
 const PATIENT_WITH_PHONE = {
   name: 'patient-with-phone',
   text: `SELECT ${PATIENT} FROM patient WHERE phone = $1 AND deleted_at IS NULL FOR KEY SHARE`,
+};
+const ERASE_PATIENT = {
+  name: 'erase-patient',
+  text: `UPDATE patient SET phone = NULL, name = NULL, email = NULL, location_id = NULL, locale = NULL, notes = NULL,
+           verified_at = NULL, source = 'erased', status = 'inactive', version = version + 1, updated_at = now(),
+           erased_at = now(), deleted_at = coalesce(deleted_at, now())
+         WHERE id = $1 RETURNING erased_at`,
 };
 const LOCK_LIVING_PATIENT = {
   name: 'lock-living-patient',

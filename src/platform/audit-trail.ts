@@ -29,6 +29,8 @@ export interface AuditFilter {
   action?: string;
   entity?: string;
   entityId?: string;
+  /** One of these. */
+  entityIds?: readonly string[];
   /** At or after. */
   from?: Date;
   /** Before. */
@@ -117,14 +119,15 @@ export class AuditTrail {
   ): Promise<AuditEntry[]> {
     await this.chain();
     return this.database.read(organizationId, async (tx) => {
-      const { actor, action, entity, entityId, from, to } = filter;
+      const { actor, action, entity, entityId, entityIds, from, to } = filter;
+      const ids = entityId === undefined ? entityIds : [entityId];
       const rows = await tx.query<Array<AuditEntry & { seq: string }>>(
         `SELECT ${COLUMNS} FROM audit_log
          WHERE ($1::text IS NULL OR actor = $1) AND ($2::text IS NULL OR action = $2) AND ($3::text IS NULL OR entity = $3)
-           AND ($4::uuid IS NULL OR entity_id = $4) AND ($5::timestamptz IS NULL OR at >= $5)
+           AND ($4::uuid[] IS NULL OR entity_id = ANY($4)) AND ($5::timestamptz IS NULL OR at >= $5)
            AND ($6::timestamptz IS NULL OR at < $6) AND ($7::bigint IS NULL OR seq < $7)
          ORDER BY seq DESC LIMIT $8`,
-        [actor, action, entity, entityId, from, to, before, take].map((each) => each ?? null),
+        [actor, action, entity, ids, from, to, before, take].map((each) => each ?? null),
       );
       return rows.map((row) => ({ ...row, seq: Number(row.seq) }));
     });

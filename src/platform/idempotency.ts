@@ -84,6 +84,25 @@ export class Idempotency {
     });
   }
 
+  /**
+   * Changes the bodies of stored answers that mention an id, within a transaction of their organization; `change` gives another
+   * body. They are still replayed: a repetition has no second effect. Reads all answers of the organization, as there is no
+   * index of what they mention; they are those of two days.
+   */
+  async rewrite(tx: EntityManager, id: string, change: (body: unknown) => unknown): Promise<void> {
+    const stored = await tx.query<Array<{ principal: string; key: string; body: string }>>(
+      `SELECT principal, key, body FROM idempotency_key WHERE strpos(body, $1) > 0 ORDER BY principal, key FOR NO KEY UPDATE`,
+      [id],
+    );
+    for (const { principal, key, body } of stored) {
+      await tx.query('UPDATE idempotency_key SET body = $3 WHERE principal = $1 AND key = $2', [
+        principal,
+        key,
+        JSON.stringify(change(JSON.parse(body))),
+      ]);
+    }
+  }
+
   private async find(tx: EntityManager, { organizationId, principalId }: IdempotentRequest, key: string) {
     const [row] = await tx.query<[{ free: boolean } & Partial<StoredReply>]>(
       FIND_REPLY({ organizationId, principalId, key }) as never,

@@ -1,31 +1,16 @@
-import { decodeJwt } from 'jose';
 import { contentsOf, inDays, maker, newPhone, openSql, type Sql } from '../support/api';
 import { addOrganization, type Answer, type Caller, seedClinic, startApp, type TestApp } from '../support/app';
-
-interface Operation {
-  method: string;
-  path: string;
-}
-
-/** What one organization owns, by the route that shows it. */
-type Owned = Record<
-  | 'locations'
-  | 'practitioners'
-  | 'rooms'
-  | 'services'
-  | 'patients'
-  | 'schedules'
-  | 'appointments'
-  | 'api-keys'
-  | 'invitations'
-  | 'users'
-  | 'exceptions'
-  | 'published'
-  | 'visits',
-  string
->;
-
-const NOBODY = '01890000-0000-7000-8000-000000000000';
+import {
+  bodyFor,
+  fill,
+  fillPath,
+  NOBODY,
+  type Operation,
+  operationsOf,
+  type Owned,
+  send,
+  slots,
+} from '../support/crawl';
 
 describe('two organizations', () => {
   let app: TestApp;
@@ -43,144 +28,25 @@ describe('two organizations', () => {
     ours = clinic.call;
     const other = await addOrganization(app);
     theirs = app.as(other.apiKey);
-    [own, foreign] = [await fill(ours), await fill(theirs)];
+    [own, foreign] = [await fill(app, ours, 'Our Own'), await fill(app, theirs, 'Foreign Secret')];
     traces = [other.organizationId, 'Foreign Secret', ...Object.values(foreign)];
     sql = await openSql(app);
-    const document = (await app.as(undefined)('GET', '/openapi.json')).body;
-    operations = Object.entries<object>(document.paths).flatMap(([path, methods]) =>
-      Object.keys(methods).map((method) => ({ method: method.toUpperCase(), path })),
-    );
+    operations = await operationsOf(app);
   });
   afterAll(async () => {
     await sql.close();
     await app.stop();
   });
 
-  async function fill(call: Caller): Promise<Owned> {
-    const make = maker(call);
-    const name = call === theirs ? 'Foreign Secret' : 'Our Own';
-    const location = await make.location({ name });
-    const practitioner = await make.practitioner({ name, locationId: location.id });
-    const room = await make.room({ name });
-    const service = await make.service([practitioner.id], { name });
-    const patient = await make.patient({ name, notes: name });
-    const booked = await make.book({
-      serviceId: service.id,
-      patientId: patient.id,
-      startsAt: inDays(10, '08:00'),
-      notes: name,
-    });
-    const exception = await make.exception(practitioner.scheduleId, {
-      startsAt: inDays(30),
-      endsAt: inDays(31),
-      kind: 'closed',
-      reason: name,
-    });
-    const published = await call('POST', `/v1/schedules/${practitioner.scheduleId}/published-slots`, {
-      body: { startsAt: inDays(32), endsAt: inDays(32, '01:00') },
-      headers: { 'If-Match': '*' },
-    });
-    const segments = [
-      { name: 'who', durationMinutes: 10, practitionerIds: [practitioner.id] },
-      { name: 'where', durationMinutes: 10, roomIds: [room.id] },
-    ];
-    const visit = await call('POST', '/v1/services', { body: { name, segments } });
-    const apiKey = await call('POST', '/v1/api-keys', { body: { name } });
-    const invite = async (role: string) => {
-      const email = `${role}.of.${call === theirs ? 'foreign-secret' : 'our-own'}@example.org`;
-      return (await call('POST', '/v1/invitations', { body: { email, role } })).body;
-    };
-    const invitation = await invite('operator');
-    const { invitationToken } = await invite('receptionist');
-    const signedUp = await app.as(undefined)('POST', '/v1/auth/sign-up', {
-      body: { invitationToken, name, password: 'a password for tests' },
-    });
-    return {
-      locations: location.id,
-      practitioners: practitioner.id,
-      rooms: room.id,
-      services: service.id,
-      patients: patient.id,
-      schedules: practitioner.scheduleId,
-      appointments: booked.body.id,
-      exceptions: exception.body.id,
-      published: published.body.id,
-      visits: visit.body.id,
-      'api-keys': apiKey.body.id,
-      invitations: invitation.id,
-      users: decodeJwt(signedUp.body.accessToken).sub!,
-    };
-  }
-
   const leaks = (answer: Answer) => {
     const text = JSON.stringify([answer.body, [...answer.headers]]);
     return traces.filter((trace) => text.includes(trace));
   };
 
-  /** A body that each write would take, with ids of these owners. */
-  const bodyFor = ({ method, path }: Operation, ids: Owned): object | undefined => {
-    const bodies: Record<string, object> = {
-      'PATCH /v1/organization': { defaultLocationId: ids.locations, patientRules: { maxOpenHolds: 1000 } },
-      'POST /v1/locations': { name: 'X', timeZone: 'Europe/Berlin' },
-      'PATCH /v1/locations/{id}': { name: 'X' },
-      'POST /v1/practitioners': { name: 'X', locationId: ids.locations },
-      'PATCH /v1/practitioners/{id}': { name: 'X', locationId: ids.locations },
-      'POST /v1/rooms': { name: 'X', locationId: ids.locations },
-      'PATCH /v1/rooms/{id}': { name: 'X', locationId: ids.locations },
-      'POST /v1/services': { name: 'X', durationMinutes: 30, practitionerIds: [ids.practitioners] },
-      'PATCH /v1/services/{id}': { practitionerIds: [ids.practitioners] },
-      'POST /v1/patients': { phone: newPhone(), locationId: ids.locations },
-      'PATCH /v1/patients/{id}': { locationId: ids.locations },
-      'PUT /v1/schedules/{id}/hours': {
-        timeZone: 'Europe/Berlin',
-        hours: [{ weekday: 1, start: '09:00', end: '10:00', locationId: ids.locations }],
-      },
-      'POST /v1/schedules/{id}/exceptions': { startsAt: inDays(40), endsAt: inDays(41), kind: 'closed' },
-      'POST /v1/schedules/{id}/published-slots': { startsAt: inDays(42), endsAt: inDays(42, '01:00') },
-      'POST /v1/appointments': {
-        serviceId: ids.services,
-        practitionerId: ids.practitioners,
-        patientId: ids.patients,
-        startsAt: inDays(11, '08:00'),
-      },
-      'POST /v1/appointments/{id}/confirm': { reason: 'X' },
-      'POST /v1/appointments/{id}/cancel': { reason: 'X' },
-      'POST /v1/appointments/{id}/reschedule': { startsAt: inDays(11, '10:00'), practitionerId: ids.practitioners },
-      'POST /v1/appointments/{id}/check-in': { reason: 'X' },
-      'POST /v1/appointments/{id}/complete': { reason: 'X' },
-      'POST /v1/appointments/{id}/no-show': { reason: 'X' },
-      'POST /v1/api-keys': { name: 'X' },
-      'POST /v1/api-keys/{id}/rotate': { overlapSeconds: 60 },
-      'POST /v1/invitations': { email: 'x@example.org', role: 'receptionist', locationIds: [ids.locations] },
-      'PATCH /v1/users/{id}': { role: 'practitioner', practitionerId: ids.practitioners },
-      'POST /v1/auth/sign-out': {},
-      'POST /v1/auth/totp': {},
-      'POST /v1/auth/totp/confirm': { code: '123456' },
-      'POST /v1/auth/totp/remove': { code: '123456' },
-      // Open to everybody: not there is what somebody gets whose secret is none.
-      'POST /v1/auth/otp': { organizationId: NOBODY, phone: newPhone() },
-      'POST /v1/auth/otp/verify': { organizationId: NOBODY, phone: newPhone(), code: '123456' },
-      'POST /v1/auth/sign-up': { invitationToken: 'none', name: 'X', password: 'a password for tests' },
-      'POST /v1/auth/sign-in': { email: 'nobody@example.org', password: 'a password for tests' },
-      'POST /v1/auth/refresh': { refreshToken: 'none' },
-      'POST /v1/auth/password-reset': { email: 'nobody@example.org' },
-      'POST /v1/auth/password-reset/confirm': { token: 'none', password: 'a password for tests' },
-    };
-    return bodies[`${method} ${path}`];
-  };
-  const fillPath = (path: string, ids: Owned): string =>
-    path
-      .replace('{exceptionId}', ids.exceptions)
-      .replace('{slotId}', ids.published)
-      .replace('{id}', ids[path.split('/')[2] as keyof Owned] ?? '01890000-0000-7000-8000-000000000000');
-  const send = (call: Caller, { method, path }: Operation, target: string, body?: object) =>
-    call(method, path === '/v1/slots' ? slots(target) : target, { body, headers: { 'If-Match': '*' } });
-  const slots = (serviceId: string) => `/v1/slots?serviceId=${serviceId}&from=${inDays(1)}&to=${inDays(20)}`;
-
   it('the crawl knows every route that names something', () => {
     const named = operations.filter(({ path }) => path.includes('{'));
     expect(named.length).toBeGreaterThanOrEqual(25);
-    const unknown = named.filter(({ path }) => fillPath(path, foreign).includes('01890000-0000'));
+    const unknown = named.filter(({ path }) => fillPath(path, foreign).includes(NOBODY));
     expect(unknown).toEqual([]);
     const bodiless = operations.filter(
       (operation) => ['POST', 'PUT', 'PATCH'].includes(operation.method) && bodyFor(operation, own) === undefined,

@@ -32,7 +32,7 @@ export interface TestApp {
 export type Clinic = NonNullable<Awaited<ReturnType<DemoService['seed']>>> & { call: Caller };
 
 /** Holdfast itself, listening on a free port of this machine, on a database of its own (or on one that is given). */
-export async function startApp(overrides: Partial<Config> & { databaseUrl?: string } = {}): Promise<TestApp> {
+export async function startApp({ log, ...overrides }: Partial<Config> & { log?: Log } = {}): Promise<TestApp> {
   const own = overrides.databaseUrl === undefined ? await createTestDatabase() : undefined;
   const databaseUrl = overrides.databaseUrl ?? own!.url;
   const config: Config = {
@@ -57,7 +57,7 @@ export async function startApp(overrides: Partial<Config> & { databaseUrl?: stri
     ...overrides,
     databaseUrl,
   };
-  const app = await createApp(config, Log.create(config.logLevel));
+  const app = await createApp(config, log ?? Log.create(config.logLevel));
   await app.listen(0, '127.0.0.1');
   const url = (await app.getUrl()).replace('[::1]', '127.0.0.1');
   return {

@@ -93,6 +93,14 @@ export async function makeArena(app: TestApp, sql: Sql): Promise<Arena> {
   await sweeper.sweep();
   const ancient = await book(at(DAY, '08:00'));
   await send('POST', `/v1/appointments/${ancient.id}/cancel`, {});
+  // Somebody whose visit was cancelled, with words in it and its answer kept, and who signs in.
+  const forgotten = await make.patient({ name: 'Forgotten' });
+  const undone = await send('POST', '/v1/appointments', { serviceId: service.id, practitionerId: p.id, patientId: forgotten.id, notes: 'words', ...at(DAY, '21:00') }, { 'Idempotency-Key': 'kept' }); // prettier-ignore
+  await send('POST', `/v1/appointments/${undone.id}/cancel`, { reason: 'words' });
+  await sql(
+    `INSERT INTO phone_identity (organization_id, id, phone, verified_at) SELECT organization_id, gen_random_uuid(), phone, now() FROM patient WHERE id = $1`,
+    [forgotten.id],
+  );
   const a = await book(at(DAY, '10:00'));
   const b = await book({ ...at(DAY, '10:00'), practitionerId: q.id, patientId: two.id });
   const later = await book({ ...at(NEXT_DAY, '14:00'), patientId: two.id });
@@ -251,6 +259,8 @@ export async function makeArena(app: TestApp, sql: Sql): Promise<Arena> {
     'delete a service in use': route('DELETE', '/v1/services/{id}', 409)(service.id),
     'delete a patient': route('DELETE', '/v1/patients/{id}', 204)(nobody.id),
     'delete a patient in use': route('DELETE', '/v1/patients/{id}', 409)(one.id),
+    'erase a patient': route('POST', '/v1/patients/{id}/erase', 200)(forgotten.id),
+    'erase a patient in use': route('POST', '/v1/patients/{id}/erase', 409)(one.id),
     'delete the default location': route('DELETE', '/v1/locations/{id}', 204)(home.id),
     'delete a location': route('DELETE', '/v1/locations/{id}', 204)(branch.id),
     'change a practitioner': route('PATCH', '/v1/practitioners/{id}', 200)(p.id, { locationId: home.id }),
@@ -271,7 +281,7 @@ export async function makeArena(app: TestApp, sql: Sql): Promise<Arena> {
   };
 
   const names = new Map<string, string>();
-  const named = { p, q, free, part, room, service, asking, unused, composite, one, two, nobody, home, branch };
+  const named = { p, q, free, part, room, service, asking, unused, composite, one, two, nobody, forgotten, home, branch };
   const visits = { shared, chairs, visit, group, chair, visited, seated, seatOver, seatHeld, below };
   const appointments = { ...visits, swept, ancient, a, b, later, held, pending, here, gone, lapsed, lapsedToo, begun };
   for (const [name, { id, scheduleId }] of Object.entries({ ...named, ...appointments })) {
