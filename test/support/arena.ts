@@ -281,7 +281,23 @@ export async function makeArena(app: TestApp, sql: Sql): Promise<Arena> {
   };
 
   const names = new Map<string, string>();
-  const named = { p, q, free, part, room, service, asking, unused, composite, one, two, nobody, forgotten, home, branch };
+  const named = {
+    p,
+    q,
+    free,
+    part,
+    room,
+    service,
+    asking,
+    unused,
+    composite,
+    one,
+    two,
+    nobody,
+    forgotten,
+    home,
+    branch,
+  };
   const visits = { shared, chairs, visit, group, chair, visited, seated, seatOver, seatHeld, below };
   const appointments = { ...visits, swept, ancient, a, b, later, held, pending, here, gone, lapsed, lapsedToo, begun };
   for (const [name, { id, scheduleId }] of Object.entries({ ...named, ...appointments })) {

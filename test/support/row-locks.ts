@@ -77,7 +77,7 @@ export const TABLES: Record<string, Table> = {
   service_segment_resource: { key: 't.id', within: `ARRAY['service/' || t.service_id]` },
   group_session: { key: 't.id', within: DAYS_OF('t.id') },
   attendance: { key: `t.session_id || '/' || t.seat`, within: DAYS_OF('t.session_id') },
-  patient: { key: 't.id', made: { kind: 'new patient', key: 't.phone' } },
+  patient: { key: 't.id', made: { kind: 'new patient', key: 'coalesce(t.phone, t.id::text)' } },
   appointment: { key: 't.id' },
   appointment_segment: {
     key: `t.appointment_id || '/' || t.position`,
