@@ -6,6 +6,6 @@ export { IdentityCleanUp } from './clean-up.service';
 export { CodeDelivery, type Delivery } from './code-delivery';
 export { type Call, CurrentCall, requireVersion } from './call';
 export { InvitationsService } from './invitations.service';
-export { Permit, Public } from './permissions';
+export { Permit, PERMITTED, PUBLIC, Public } from './permissions';
 export { PhonesService } from './phones.service';
 export { SigningKeys } from './signing-keys';

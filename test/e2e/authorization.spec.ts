@@ -1,5 +1,5 @@
 import { ModulesContainer } from '@nestjs/core';
-import { PERMITTED, PUBLIC } from '../../src/auth/permissions';
+import { PERMITTED, PUBLIC } from '../../src/auth';
 import { AuditTrail } from '../../src/platform';
 import { contentsOf, openSql, type Sql } from '../support/api';
 import {
