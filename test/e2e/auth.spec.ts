@@ -159,6 +159,33 @@ describe('signing in', () => {
       expect(problemOf(await people.post('otp', { organizationId, phone }))).toEqual(problem(400, 'validation_failed', '/phone')); // prettier-ignore
     }); // prettier-ignore
 
+    it.each([
+      ['with a blank', (code: string) => `${code.slice(0, 3)} ${code.slice(3)}`],
+      ['with a letter', (code: string) => `${code.slice(0, 5)}O`],
+      [
+        'in other digits',
+        (code: string) => code.replace(/[0-9]/g, (digit) => String.fromCodePoint(0x0660 + Number(digit))),
+      ],
+      ['too short', (code: string) => code.slice(0, 5)],
+      ['a number', (code: string) => Number(`1${code.slice(1)}`) as unknown as string],
+    ])('is not read %s, and no try is spent on it', async (_, written) => {
+      const phone = newPhone();
+      await ask(phone);
+      const code = people.lastTo(phone);
+      for (let time = 0; time < 6; time++) {
+        expect(problemOf(await show(phone, written(code)))).toEqual(problem(400, 'validation_failed', '/code'));
+      }
+      expect((await show(phone, code)).status).toBe(200);
+    });
+
+    it.each(['015112345678', '15112345678', '+49', 'nobody', '+49151123456789012'])(
+      'is sent to no phone such as %s',
+      async (phone) => {
+        expect(problemOf(await ask(phone))).toEqual(problem(400, 'validation_failed', '/phone'));
+        expect(await sql('SELECT 1 FROM otp_code WHERE phone = $1', [phone])).toEqual([]);
+      },
+    );
+
     it('knows no organization that is none', async () => {
       const nobody = { organizationId: '01890000-0000-7000-8000-000000000000', phone: newPhone() };
       expect(problemOf(await people.post('otp', nobody))).toEqual(problem(404, 'not_found'));

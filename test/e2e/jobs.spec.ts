@@ -8,7 +8,9 @@ describe('a worker', () => {
     const settings = { ...readSettings({}), databaseUrl: database.url };
     await migrate(settings, () => undefined);
     const api = await startApp({ databaseUrl: database.url });
-    await seedClinic(api);
+    const clinic = await seedClinic(api);
+    const patient = { phone: '+4915199887766', name: 'Kanarienvogel' };
+    expect((await clinic.call('POST', '/v1/patients', { body: patient })).status).toBe(201);
 
     const worker = await startApp({ databaseUrl: database.url, role: 'worker' });
     await withClient(database.url, async (client) => {
@@ -23,6 +25,18 @@ describe('a worker', () => {
         await new Promise((next) => setTimeout(next, 100));
       // Eight practitioners and three rooms, five weeks each.
       expect(await planned()).toEqual({ schedules: 11, days: 11 * 36 });
+
+      // What the queue holds of its jobs: when they run, and of people nothing.
+      const tables = await client.query<{ name: string }>(
+        `SELECT format('bullmq.%I', relname) AS name FROM pg_class WHERE relnamespace = 'bullmq'::regnamespace AND relkind = 'r'`,
+      );
+      const contents: string[] = [];
+      for (const { name } of tables.rows) {
+        const { rows } = await client.query<{ row: string }>(`SELECT t::text AS row FROM ${name} t`);
+        contents.push(...rows.map(({ row }) => row));
+      }
+      expect(contents.join('\n')).toContain('plan-days-ahead');
+      expect(contents.join('\n')).not.toMatch(/Kanarienvogel|15199887766/);
 
       await worker.stop();
       await api.stop();

@@ -153,7 +153,9 @@ describe('rules that bind patients', () => {
       });
       expect(problemOf(answer)).toEqual(problem(403, 'forbidden'));
       expect(await rules()).toEqual(OFF);
-      expect({ ...(await contentsOf(sql)), api_key: '' }).toEqual({ ...before, api_key: '' });
+      // The key that was made for it, and the entry that tells of that.
+      const made = { api_key: '', audit_pending: '' };
+      expect({ ...(await contentsOf(sql)), ...made }).toEqual({ ...before, ...made });
     });
 
     it("bind nobody of another organization's", async () => {
