@@ -8,7 +8,7 @@ import pg from 'pg';
 type Statement = string | { text: string };
 
 const GUARDED =
-  /UPDATE schedule_day\s+SET[\s\S]*?WHERE schedule_id = (\$\d+::uuid) AND day = (\$\d+::date)[\s\S]*?published = '\[\]'([\s\S]*?)RETURNING schedule_id/;
+  /UPDATE schedule_day\s+SET[\s\S]*?WHERE schedule_id = (\$\d+::uuid) AND day = (\$\d+::date)[\s\S]*?published = '\[\]' AND NOT taken && tstzrange\([^)]*\)([\s\S]*?)RETURNING schedule_id/;
 const MARKED = /UPDATE schedule_day SET version = version \+ 1, taken = taken \+[\s\S]*/;
 
 function unprotected(sql: string): string {
@@ -21,7 +21,7 @@ function unprotected(sql: string): string {
         `SELECT ${schedule} AS schedule_id WHERE ${day} IS NOT NULL ${others}`,
     );
   }
-  if (MARKED.test(sql)) return sql.replace(MARKED, 'SELECT $1::uuid, $2::tstzrange, $3::date[]');
+  if (MARKED.test(sql)) return sql.replace(MARKED, 'SELECT $1::uuid, $2::date, $3::tstzrange');
   return sql.replace(/ FOR NO KEY UPDATE(?= *$)/, '');
 }
 
