@@ -126,6 +126,7 @@ BEGIN
     coalesce(told ->> 'organization_id', told ->> 'id')::uuid, date_trunc('milliseconds', clock_timestamp()),
     coalesce(NULLIF(current_setting('holdfast.actor', true), ''), 'system'),
     CASE WHEN before IS NULL THEN 'create'
+         WHEN before ->> 'erased_at' IS NULL AND present ->> 'erased_at' IS NOT NULL THEN 'erase'
          WHEN present IS NULL OR (before ->> 'deleted_at' IS NULL AND present ->> 'deleted_at' IS NOT NULL) THEN 'delete'
          WHEN before ->> 'revoked_at' IS NULL AND present ->> 'revoked_at' IS NOT NULL THEN 'revoke'
          ELSE 'update' END,

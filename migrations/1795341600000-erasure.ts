@@ -21,7 +21,6 @@ export class Erasure1795341600000 implements MigrationInterface {
           SELECT FROM appointment a JOIN patient p ON p.organization_id = a.organization_id AND p.id = a.patient_id
           WHERE a.organization_id = appointment_history.organization_id AND a.id = appointment_history.appointment_id
             AND p.erased_at IS NOT NULL));`);
-    await runner.query(FUNCTION);
   }
 
   async down(): Promise<void> {
@@ -43,28 +42,4 @@ ALTER TABLE auth_session
   DROP CONSTRAINT auth_session_organization_id_phone_identity_id_fkey,
   ADD CONSTRAINT auth_session_phone_identity FOREIGN KEY (organization_id, phone_identity_id)
     REFERENCES phone_identity (organization_id, id) ON DELETE CASCADE;
-`;
-
-const FUNCTION = `
-CREATE OR REPLACE FUNCTION audit_change() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE
-  -- What changes without anybody's doing is not told.
-  before jsonb := CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) - '{last_used_at,updated_at}'::text[] END;
-  present jsonb := CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) - '{last_used_at,updated_at}'::text[] END;
-  told jsonb := coalesce(present, before);
-BEGIN
-  IF before = present THEN RETURN NULL; END IF;
-  INSERT INTO audit_pending (organization_id, at, actor, action, entity, entity_id, version, request_id)
-  VALUES (
-    coalesce(told ->> 'organization_id', told ->> 'id')::uuid, date_trunc('milliseconds', clock_timestamp()),
-    coalesce(NULLIF(current_setting('holdfast.actor', true), ''), 'system'),
-    CASE WHEN before IS NULL THEN 'create'
-         WHEN before ->> 'erased_at' IS NULL AND present ->> 'erased_at' IS NOT NULL THEN 'erase'
-         WHEN present IS NULL OR (before ->> 'deleted_at' IS NULL AND present ->> 'deleted_at' IS NOT NULL) THEN 'delete'
-         WHEN before ->> 'revoked_at' IS NULL AND present ->> 'revoked_at' IS NOT NULL THEN 'revoke'
-         ELSE 'update' END,
-    TG_TABLE_NAME, (told ->> TG_ARGV[0])::uuid, (told ->> 'version')::integer,
-    NULLIF(current_setting('holdfast.request_id', true), ''));
-  RETURN NULL;
-END $$;
 `;
