@@ -3,6 +3,8 @@ import { Clock } from '../../src/platform';
 import { inDays, maker, openSql, type Sql } from '../support/api';
 import { type Clinic, seedClinic, startApp, type TestApp } from '../support/app';
 
+declare const PROPERTIES: { runs?: number };
+
 /**
  * A search of many schedules reads only the days that PostgreSQL names as openings, of no more practitioners than it takes. Here
  * each is asked twice, so and with all days of all of them read, about days that are full, in remains, open at midnight, published,
@@ -12,7 +14,8 @@ import { type Clinic, seedClinic, startApp, type TestApp } from '../support/app'
 describe('searches by openings', () => {
   const LANES = 110;
   const DAYS = 7;
-  const ROUNDS = 8;
+  // The long form: HOLDFAST_PROPERTY_RUNS.
+  const ROUNDS = PROPERTIES.runs ?? 5;
   const SEARCHES = 14;
   const HOUR = 3_600_000;
   const ZONES = ['Europe/Berlin', 'Europe/Berlin', 'America/New_York', 'Pacific/Auckland'];
